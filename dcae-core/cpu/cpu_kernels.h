@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * cpu_kernels.h - the table of CPU kernels and their contracts.
+ *
+ * One uniform call: a kernel gets a DcaeCpuCall (rows of NHWC tensors, packed weights) and runs one
+ * task of it; tasks of a call are independent and may run in any order on any thread, and every
+ * output value comes out with the same bits whichever rows, tasks and threads the work is cut into
+ * (given row_align). Each family is one .c file, written once over vec.h and compiled once per
+ * instruction set.
+ */
+#ifndef DCAE_CPU_KERNELS_H
+#define DCAE_CPU_KERNELS_H
+
+#include "../dcae_backend.h"
+
+/* Rows of a value as they lie in memory: channel `c0` of pixel (y, x) of the picture is at
+ * data[(y - row0) * row_stride + x * pixel_stride], strides in floats, data already moved to c0.
+ * Rows that the caller did not provide are never touched; rows above 0 and from h on count as
+ * zeros. */
+typedef struct {
+    float *data;
+    gint row0;
+    guint h, w, c; /* whole picture; c: channels that the op uses */
+    gsize pixel_stride, row_stride;
+} DcaeRows;
+
+typedef struct {
+    const DcaeProgram *program;
+    const DcaeOp *op;
+    const float
+        *packed; /* this layer's packed weights, 64-byte aligned; NULL for ops without layer */
+    DcaeRows in, out, residual;
+    DcaeRows above, left; /* BLEND */
+    float *state; /* ATTN_*: [heads][head_dim + 1][head_dim]; row head_dim is the sum of relu(k) */
+    guint y0, y1; /* output rows (ATTN_SUM, *_OUT: rows of in) */
+    const DcaeImage *image;   /* PIXELS_* */
+    const DcaeLatent *latent; /* LATENT_* */
+    gint *not_finite; /* *_OUT: set atomically to 1 where an output value is NaN or infinite */
+} DcaeCpuCall;
+
+/* Weights of one layer as read from the model, all f32, C order, rows picked. Arrays are NULL where
+ * the layer has none. */
+typedef struct {
+    const float
+        *weight; /* [conv_c][in_c][k][k] | [conv_c][in_c] | [c][k][k] | [conv_c][in_c / groups] */
+    const float *bias; /* [conv_c]; where norm is BATCH the batch norm is already folded into weight
+                          and bias */
+    const float *norm_weight, *norm_bias; /* RMS: [out_c] */
+} DcaeLayerWeights;
+
+/* One kernel = one op kind on one instruction set. */
+typedef struct {
+    /* Bytes of the packed weights; 0 where there are none. */
+    gsize (*packed_bytes)(const DcaeLayer *layer);
+    /* Packs. weights: the stacked and picked rows in the layer's own order, f32, batch norm not yet
+     * folded (see DcaeLayerWeights). */
+    void (*pack)(const DcaeLayer *layer, const DcaeLayerWeights *weights, float *packed);
+    guint (*row_align)(const DcaeLayer *layer); /* NULL: 1 */
+    gsize (*n_tasks)(const DcaeCpuCall *call);
+    gsize (*scratch_bytes)(
+        const DcaeCpuCall *call); /* per thread; depends on op and layer only, not on addresses */
+    void (*run)(const DcaeCpuCall *call, gsize task, void *scratch /* 64-byte aligned */);
+} DcaeCpuKernel;
+
+typedef struct {
+    DcaeCpuKernel kernel[DCAE_N_OP_KINDS];
+} DcaeCpuKernels;
+
+/* Fills the table for an instruction set: first everything with the generic build, then what
+ * stronger builds bring. isa must not exceed dcae_cpu_isa(). */
+void dcae_cpu_kernels_init(DcaeCpuKernels *kernels, DcaeIsa isa);
+
+/* Strongest instruction set of this machine that has a build (processor and operating system). */
+DcaeIsa dcae_cpu_isa(void);
+
+#endif

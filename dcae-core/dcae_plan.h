@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * dcae_plan.h - the plan: which rows of which op run when, and where every tensor lies.
+ *
+ * Program + memory limit + backend traits -> slots and a flat list of steps. Backends execute steps
+ * in order and know nothing of bands, liveness or limits. Whole frames are the plan with one band.
+ */
+#ifndef DCAE_PLAN_H
+#define DCAE_PLAN_H
+
+#include "dcae_graph.h"
+
+/* What a backend tells the planner. */
+typedef struct {
+    /* Output rows of a band border must be a multiple of this from the top of the picture, or the
+     * bits could differ from those of the whole frame (row tile of the kernel that runs the op). */
+    guint (*row_align)(const DcaeProgram *program, const DcaeOp *op);
+    /* Fewest output rows that still run at full speed. */
+    guint (*min_rows)(const DcaeProgram *program, const DcaeOp *op);
+    /* Scratch bytes that a step of `rows` output rows needs, all threads together. */
+    gsize (*workspace)(const DcaeProgram *program, const DcaeOp *op, guint rows,
+                       gconstpointer backend_params);
+    gsize element_size;           /* bytes of an activation element */
+    gconstpointer backend_params; /* handed to workspace */
+} DcaeTraits;
+
+/* Memory of one value. Row r of the value lies at row (r - step's row0) of the slot. For a batch,
+ * image n lies n·image_bytes further. */
+typedef struct {
+    guint h, w, c;
+    guint c_stride; /* elements from pixel to pixel: c rounded up to 16; lanes from c to c_stride
+                       hold 0 */
+    guint rows; /* rows that are held at a time: h for a whole plane, fewer for a rolling band */
+    gsize row_bytes;   /* w · c_stride · element_size */
+    gsize image_bytes; /* rows · row_bytes rounded up to 64 */
+    gsize offset;      /* of image 0 in the arena, multiple of 64 */
+    gboolean state;    /* f32 state of an attention */
+} DcaeSlot;
+
+typedef enum {
+    DCAE_STEP_RUN,   /* run op for output rows [y0, y1) */
+    DCAE_STEP_KEEP,  /* move rows [y0, y1) of slot `value` to its head: from slot row in_row to slot
+                        row 0 */
+    DCAE_STEP_CLEAR, /* zero the state `value` */
+} DcaeStepKind;
+
+typedef struct {
+    DcaeStepKind kind;
+    guint op;     /* RUN: index into program->ops */
+    guint value;  /* KEEP, CLEAR: value index */
+    guint y0, y1; /* RUN: output rows of op->out (PIXELS_OUT, LATENT_OUT: rows of op->in; ATTN_SUM:
+                     rows of op->in). KEEP: rows of the value */
+    guint in_row0, out_row0, residual_row0; /* RUN: picture row that lies at row 0 of the slot of
+                                               op->in, out, residual */
+    guint in_row;                           /* KEEP: slot row where y0 lies now */
+} DcaeStep;
+
+typedef struct {
+    const DcaeProgram *program; /* outlives the plan */
+    DcaeSlot *slots;            /* one per value of the program */
+    guint n_steps;
+    DcaeStep *steps;
+    guint batch;
+    gsize arena_bytes;     /* all slots, whole batch */
+    gsize workspace_bytes; /* largest workspace of a step */
+    gsize peak_bytes;      /* arena + workspace: what memory-limit is compared with */
+    guint bands;           /* bands of the segment that is cut most */
+} DcaePlan;
+
+typedef struct {
+    gboolean exact;     /* cut into bands; else one band */
+    gsize memory_limit; /* exact: bytes that peak_bytes should stay under, 0 = none; the plan with
+                           least bands that fits */
+    guint batch;        /* at least 1 */
+    guint band_rows; /* tests: forces bands of about so many rows of the last op of each segment; 0
+                        = by memory_limit */
+} DcaePlanParams;
+
+/* Makes the plan. NULL with DCAE_ERROR_SETTINGS where not even the smallest bands fit the limit
+ * (the message names the least that would do), DCAE_ERROR_MEMORY on overflow. Free with
+ * dcae_plan_free(). */
+DcaePlan *dcae_plan_new(const DcaeProgram *program, const DcaeTraits *traits,
+                        const DcaePlanParams *params, GError **error);
+void dcae_plan_free(DcaePlan *plan);
+
+#endif
