@@ -124,8 +124,7 @@ typedef struct {
 
     /* PIXELS_IN, PIXELS_OUT, LATENT_IN, LATENT_OUT: place in the frame of row 0, column 0 of the
      * value. PIXELS_IN: rows and columns outside frame_w × frame_h are made by pad. PIXELS_OUT,
-     * LATENT_OUT: only out_w × out_h pixels of the value are written, from (skip_x, skip_y) on
-     * (always 0 today except for blend crops). */
+     * LATENT_OUT: only the first out_w × out_h pixels of the value are written. */
     guint frame_x, frame_y, frame_w, frame_h;
     guint out_w, out_h;
     DcaePad pad;
