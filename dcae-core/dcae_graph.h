@@ -162,7 +162,7 @@ const char *dcae_op_kind_name(DcaeOpKind kind);
  * picture: [floor(y0·down/up) - above, ceil(y1·down/up) + below). */
 void dcae_op_input_rows(const DcaeOp *op, guint y0, guint y1, gint *in_y0, gint *in_y1);
 
-/* 2 × multiply-adds of the op's definition over `rows` output rows. */
+/* 2 × multiply-adds of the whole op, by its definition. */
 double dcae_op_flop(const DcaeProgram *program, const DcaeOp *op);
 
 #endif
