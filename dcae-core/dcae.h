@@ -54,8 +54,9 @@ typedef enum {
     DCAE_PRECISION_F16
 } DcaePrecision;
 
-/* Instruction sets of the CPU kernels, weakest first. GENERIC runs on any processor. */
-typedef enum { DCAE_ISA_GENERIC, DCAE_ISA_AVX2, DCAE_ISA_AVX512, DCAE_ISA_BEST = 255 } DcaeIsa;
+/* Instruction sets of the CPU kernels, weakest first. BEST is what the machine has; GENERIC runs on
+ * any processor. */
+typedef enum { DCAE_ISA_BEST, DCAE_ISA_GENERIC, DCAE_ISA_AVX2, DCAE_ISA_AVX512 } DcaeIsa;
 
 /* ---- safetensors headers
  * -------------------------------------------------------------------------------------- */
@@ -210,13 +211,12 @@ typedef void (*DcaeProgress)(const char *stage, double fraction, void *user_data
 typedef struct {
     DcaeModel *model; /* required; the codec takes a reference of its own */
     DcaeDirection direction;
-    DcaeBackendKind backend;  /* AUTO takes CUDA where a device works, else CPU */
-    int device;               /* CUDA device number plus one; 0 = any */
-    void *cuda_context;       /* CUcontext to work in; NULL: the device's primary context */
-    DcaePrecision precision;  /* AUTO: f32 on CPU, bf16 on CUDA */
-    guint threads;            /* CPU threads, 0 = all, at most 256 */
-    DcaeIsa max_isa_plus_one; /* strongest instruction set allowed plus one; 0 = the machine's best.
-                                 For tests */
+    DcaeBackendKind backend;   /* AUTO takes CUDA where a device works, else CPU */
+    int device;                /* CUDA device number plus one; 0 = any */
+    void *cuda_context;        /* CUcontext to work in; NULL: the device's primary context */
+    DcaePrecision precision;   /* AUTO: f32 on CPU, bf16 on CUDA */
+    guint threads;             /* CPU threads, 0 = all, at most 256 */
+    DcaeIsa max_isa;           /* CPU: strongest instruction set to use; for tests */
     GCancellable *cancellable; /* NULL, or stops loading and running with DCAE_ERROR_CANCELLED; a
                                   reference is kept */
     DcaeProgress progress;     /* NULL, or called while loading */
@@ -301,7 +301,7 @@ typedef struct {
     double flop; /* 2 × multiply-adds of the definition */
 } DcaeOpTiming;
 /* Returns an array owned by the codec, or NULL before the first run. */
-DCAE_API const DcaeOpTiming *dcae_codec_timings(const DcaeCodec *codec, guint *n);
+DCAE_API const DcaeOpTiming *dcae_codec_timings(DcaeCodec *codec, guint *n);
 
 G_END_DECLS
 #endif

@@ -322,7 +322,7 @@ static guint encoder(Builder *b, guint x)
 {
     const DcaeConfig *config = b->config;
     const DcaeStage *stages = config->encoder;
-    guint n = config->n_stages, kept = b->geometry->latent_channels;
+    guint n = config->n_stages;
 
     if (stages[0].layers > 0)
         x = append(
@@ -340,14 +340,10 @@ static guint encoder(Builder *b, guint x)
                 x = down_block(b, name, stages[s + 1].width, TRUE, x);
         }
     }
-    DcaeLayer out =
-        end_conv("encoder.conv_out", channels(b, x), kept,
-                 config->encoder_out_shortcut ? DCAE_SHORTCUT_MEAN : DCAE_SHORTCUT_NONE);
-    if (kept < config->latent_channels) {
-        out.source_c = out.pick_period = config->latent_channels;
-        out.pick_count = kept;
-    }
-    return append(b, out, x);
+    return append(b,
+                  end_conv("encoder.conv_out", channels(b, x), config->latent_channels,
+                           config->encoder_out_shortcut ? DCAE_SHORTCUT_MEAN : DCAE_SHORTCUT_NONE),
+                  x);
 }
 
 /* Latent value -> picture value. */
@@ -355,14 +351,12 @@ static guint decoder(Builder *b, guint x)
 {
     const DcaeConfig *config = b->config;
     const DcaeStage *stages = config->decoder;
-    guint n = config->n_stages, kept = b->geometry->latent_channels;
-    DcaeLayer in =
-        end_conv("decoder.conv_in", kept, stages[n - 1].width,
-                 config->decoder_in_shortcut ? DCAE_SHORTCUT_REPEAT : DCAE_SHORTCUT_NONE);
+    guint n = config->n_stages;
 
-    if (kept < config->latent_channels)
-        in.in_prefix = config->latent_channels;
-    x = append(b, in, x);
+    x = append(b,
+               end_conv("decoder.conv_in", config->latent_channels, stages[n - 1].width,
+                        config->decoder_in_shortcut ? DCAE_SHORTCUT_REPEAT : DCAE_SHORTCUT_NONE),
+               x);
     for (guint s = n; s-- > 0;) {
         gboolean up = s < n - 1 && stages[s].layers > 0;
         for (guint i = 0; i < stages[s].layers + up; i++) {
@@ -397,7 +391,7 @@ static guint tile_input(Builder *b, const DcaeTile *tile)
 
     op.out = encode ? add_value(b, tile->latent_h * ratio, tile->latent_w * ratio,
                                 b->config->in_channels)
-                    : add_value(b, tile->latent_h, tile->latent_w, g->latent_channels);
+                    : add_value(b, tile->latent_h, tile->latent_w, b->config->latent_channels);
     op.frame_x = tile->in_x;
     op.frame_y = tile->in_y;
     op.frame_w = encode ? g->width : b->layout->latent_w;

@@ -12,10 +12,11 @@
 #include "dcae_config.h"
 
 typedef enum {
-    DCAE_OP_PIXELS_IN,      /* picture -> [h][w][3] in [-1, 1] */
-    DCAE_OP_PIXELS_OUT,     /* [h][w][3] -> picture, clamped and rounded */
-    DCAE_OP_LATENT_IN,      /* planar latent, divided by the scale -> [h][w][c] */
-    DCAE_OP_LATENT_OUT,     /* [h][w][c] -> planar latent, multiplied by the scale */
+    DCAE_OP_PIXELS_IN,  /* picture -> [h][w][3] in [-1, 1] */
+    DCAE_OP_PIXELS_OUT, /* [h][w][3] -> picture, clamped and rounded */
+    DCAE_OP_LATENT_IN, /* planar latent times scale -> [h][w][c]; channels that the latent lacks are
+                          0 */
+    DCAE_OP_LATENT_OUT,     /* [h][w][c] times scale -> planar latent, its first channels */
     DCAE_OP_CONV,           /* 3×3 convolution with everything that DcaeLayer says */
     DCAE_OP_LINEAR,         /* 1×1 convolution, the same epilogue */
     DCAE_OP_DWCONV,         /* depthwise k×k, optional bias and gate */

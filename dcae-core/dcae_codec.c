@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * dcae_codec.c - opens a backend with weights, program and plan, and runs frames. The only file
+ * that names the backends. All checks of arguments are here or in dcae_tiling.c; backends trust
+ * what they get.
+ */
+#include "dcae_backend.h"
+#include "dcae_tensor.h"
+#include "dcae_tiling.h"
+#include "dcae_weights.h"
+
+#include "cpu/cpu_kernels.h"
+
+#define MAX_THREADS 256u
+
+struct _DcaeCodec {
+    DcaeModel *model;
+    DcaeDirection direction;
+    const DcaeBackend *backend;
+    DcaeBackendParams params;
+    DcaeSharedWeights *weights;
+
+    /* What dcae_codec_configure() makes. */
+    DcaeGeometry geometry;
+    DcaeProgram *program;
+    DcaePlan *plan;
+    void *instance;
+    DcaePlanInfo info;
+    double *ms;            /* per op, of the last run */
+    DcaeOpTiming *timings; /* the same with names; made on demand */
+    gboolean has_run;
+};
+
+static DcaeIsa pick_isa(DcaeIsa max_isa)
+{
+    DcaeIsa best = dcae_cpu_isa();
+
+    return max_isa == DCAE_ISA_BEST ? best : MIN(best, max_isa);
+}
+
+static gboolean try_backend(DcaeCodec *codec, const DcaeBackend *backend, DcaePrecision precision,
+                            GError **error)
+{
+    DcaeBackendParams params = codec->params;
+
+    params.precision = precision != DCAE_PRECISION_AUTO ? precision
+                       : backend == &dcae_cuda_backend  ? DCAE_PRECISION_BF16
+                                                        : DCAE_PRECISION_F32;
+    if (!backend->probe(&params, error))
+        return FALSE;
+    codec->backend = backend;
+    codec->params = params;
+    return TRUE;
+}
+
+/* A backend that was asked for and fails is an error; auto takes CUDA where it works. */
+static gboolean choose_backend(DcaeCodec *codec, const DcaeCodecParams *params, GError **error)
+{
+    switch (params->backend) {
+    case DCAE_BACKEND_CPU:
+        return try_backend(codec, &dcae_cpu_backend, params->precision, error);
+    case DCAE_BACKEND_CUDA:
+        return try_backend(codec, &dcae_cuda_backend, params->precision, error);
+    case DCAE_BACKEND_AUTO:
+        break;
+    }
+    return try_backend(codec, &dcae_cuda_backend, params->precision, NULL) ||
+           try_backend(codec, &dcae_cpu_backend, params->precision, error);
+}
+
+/* Layers are the same for every size, so the smallest frame names all weights. */
+static DcaeProgram *smallest_program(const DcaeCodec *codec)
+{
+    const DcaeConfig *config = dcae_model_config(codec->model);
+    guint ratio = dcae_config_ratio(config);
+    DcaeGeometry g = {
+        .width = ratio,
+        .height = ratio,
+        .latent_width = 1,
+        .latent_height = 1,
+        .latent_channels = config->latent_channels,
+        .batch = 1,
+        .tiling.mode = DCAE_TILING_OFF,
+    };
+    return dcae_graph_build(config, codec->direction, &g);
+}
+
+DcaeCodec *dcae_codec_new(const DcaeCodecParams *params, GError **error)
+{
+    DcaeCodec *codec = g_new0(DcaeCodec, 1);
+    DcaeProgram *program = NULL;
+
+    codec->model = dcae_model_ref(params->model);
+    codec->direction = params->direction;
+    codec->params = (DcaeBackendParams){
+        .threads =
+            CLAMP(params->threads > 0 ? params->threads : g_get_num_processors(), 1, MAX_THREADS),
+        .isa = pick_isa(params->max_isa),
+        .device = params->device - 1,
+        .cuda_context = params->cuda_context,
+        .cancellable = params->cancellable != NULL ? g_object_ref(params->cancellable) : NULL,
+        .progress = params->progress,
+        .progress_data = params->progress_data,
+    };
+    if (!choose_backend(codec, params, error))
+        goto fail;
+    program = smallest_program(codec);
+    codec->weights =
+        dcae_shared_weights_acquire(codec->backend, codec->model, program, &codec->params, error);
+    if (codec->weights == NULL)
+        goto fail;
+    dcae_program_free(program);
+    return codec;
+
+fail:
+    dcae_program_free(program);
+    dcae_codec_free(codec);
+    return NULL;
+}
+
+static void clear_configuration(DcaeCodec *codec)
+{
+    if (codec->instance != NULL)
+        codec->backend->close(g_steal_pointer(&codec->instance));
+    g_clear_pointer(&codec->plan, dcae_plan_free);
+    g_clear_pointer(&codec->program, dcae_program_free);
+    g_clear_pointer(&codec->ms, g_free);
+    g_clear_pointer(&codec->timings, g_free);
+    codec->has_run = FALSE;
+}
+
+void dcae_codec_free(DcaeCodec *codec)
+{
+    if (codec == NULL)
+        return;
+    clear_configuration(codec);
+    dcae_shared_weights_release(codec->weights);
+    g_clear_object(&codec->params.cancellable);
+    dcae_model_unref(codec->model);
+    g_free(codec);
+}
+
+const char *dcae_codec_backend(const DcaeCodec *codec)
+{
+    return codec->backend->name;
+}
+
+/* Plans one mode. off and blend run whole pieces, so they either fit the limit or they don't. */
+static DcaePlan *plan_mode(const DcaeCodec *codec, const DcaeProgram *program,
+                           const DcaeGeometry *g, DcaeTilingMode mode, GError **error)
+{
+    DcaeTraits traits = {0};
+    DcaePlanParams params = {
+        .exact = mode == DCAE_TILING_EXACT,
+        .memory_limit = g->tiling.memory_limit,
+        .batch = g->batch,
+    };
+
+    codec->backend->traits(&codec->params, &traits);
+    DcaePlan *plan = dcae_plan_new(program, &traits, &params, error);
+    if (plan == NULL || g->tiling.memory_limit == 0 || plan->peak_bytes <= g->tiling.memory_limit)
+        return plan;
+    g_set_error(error, DCAE_ERROR, DCAE_ERROR_SETTINGS,
+                "tiling %s needs %" G_GUINT64_FORMAT
+                " MiB for this frame size, more than the memory limit of %" G_GUINT64_FORMAT
+                " MiB; raise memory-limit or use tiling exact",
+                mode == DCAE_TILING_BLEND ? "blend" : "off", ((guint64)plan->peak_bytes >> 20) + 1,
+                g->tiling.memory_limit >> 20);
+    dcae_plan_free(plan);
+    return NULL;
+}
+
+static DcaePlan *plan_geometry(const DcaeCodec *codec, const DcaeProgram *program, DcaeGeometry *g,
+                               GError **error)
+{
+    if (g->tiling.mode == DCAE_TILING_AUTO) {
+        DcaePlan *plan = plan_mode(codec, program, g, DCAE_TILING_OFF, NULL);
+        g->tiling.mode = plan != NULL ? DCAE_TILING_OFF : DCAE_TILING_EXACT;
+        if (plan != NULL)
+            return plan;
+    }
+    return plan_mode(codec, program, g, g->tiling.mode, error);
+}
+
+gboolean dcae_codec_configure(DcaeCodec *codec, const DcaeGeometry *geometry, GError **error)
+{
+    const DcaeModelInfo *model = dcae_model_info(codec->model);
+
+    clear_configuration(codec);
+    if (!dcae_tiling_resolve(codec->direction, model->ratio, model->latent_channels,
+                             model->channel_prefix, geometry, &codec->geometry, error))
+        return FALSE;
+    codec->program =
+        dcae_graph_build(dcae_model_config(codec->model), codec->direction, &codec->geometry);
+    codec->plan = plan_geometry(codec, codec->program, &codec->geometry, error);
+    if (codec->plan == NULL)
+        goto fail;
+    if (!codec->backend->open(&codec->instance, dcae_shared_weights_get(codec->weights),
+                              codec->plan, &codec->params, error))
+        goto fail;
+    codec->ms = g_new0(double, codec->program->n_ops);
+    codec->info = (DcaePlanInfo){
+        .tiling = codec->geometry.tiling.mode,
+        .width = codec->program->picture_w,
+        .height = codec->program->picture_h,
+        .latent_channels = codec->program->latent_c,
+        .latent_width = codec->program->latent_w,
+        .latent_height = codec->program->latent_h,
+        .activation_bytes = codec->plan->peak_bytes,
+        .weight_bytes = codec->backend->weights_bytes(dcae_shared_weights_get(codec->weights)),
+        .bands = codec->plan->bands,
+        .tiles = codec->program->n_tiles,
+    };
+    return TRUE;
+
+fail:
+    clear_configuration(codec);
+    return FALSE;
+}
+
+const DcaePlanInfo *dcae_codec_plan_info(const DcaeCodec *codec)
+{
+    return codec->instance != NULL ? &codec->info : NULL;
+}
+
+static gboolean check_image(const DcaeCodec *codec, const DcaeImage *image, GError **error)
+{
+    static const guint components[] = {
+        [DCAE_COLOR_RGB] = 3, [DCAE_COLOR_GRAY] = 1, [DCAE_COLOR_YUV] = 3};
+
+    if (image->width != codec->geometry.width || image->height != codec->geometry.height) {
+        g_set_error(error, DCAE_ERROR, DCAE_ERROR_SHAPE,
+                    "the picture is %u×%u, the codec was configured for %u×%u", image->width,
+                    image->height, codec->geometry.width, codec->geometry.height);
+        return FALSE;
+    }
+    for (guint i = 0; i < components[image->color]; i++)
+        if (image->component[i].data == NULL) {
+            g_set_error(error, DCAE_ERROR, DCAE_ERROR_SHAPE,
+                        "component %u of the picture has no data", i);
+            return FALSE;
+        }
+    return TRUE;
+}
+
+static gboolean check_latent(const DcaeCodec *codec, const DcaeLatent *latent, GError **error)
+{
+    const DcaePlanInfo *info = &codec->info;
+
+    if (latent->c == info->latent_channels && latent->h == info->latent_height &&
+        latent->w == info->latent_width && latent->data != NULL)
+        return TRUE;
+    g_set_error(error, DCAE_ERROR, DCAE_ERROR_SHAPE,
+                "the latent is %u×%u×%u, the codec was configured for %u×%u×%u", latent->c,
+                latent->h, latent->w, info->latent_channels, info->latent_height,
+                info->latent_width);
+    return FALSE;
+}
+
+gboolean dcae_codec_run(DcaeCodec *codec, const DcaeImage *images, const DcaeLatent *latents,
+                        guint n, GError **error)
+{
+    guint64 ticket;
+
+    if (codec->instance == NULL || n < 1 || n > codec->geometry.batch) {
+        g_set_error(error, DCAE_ERROR, DCAE_ERROR_SHAPE,
+                    "%u frames can't run: the codec was configured for up to %u", n,
+                    codec->instance != NULL ? codec->geometry.batch : 0);
+        return FALSE;
+    }
+    for (guint i = 0; i < n; i++)
+        if (!check_image(codec, &images[i], error) || !check_latent(codec, &latents[i], error))
+            return FALSE;
+    codec->has_run = codec->backend->submit(codec->instance, images, latents, n, &ticket, error) &&
+                     codec->backend->wait(codec->instance, ticket, codec->ms, error);
+    return codec->has_run;
+}
+
+const DcaeOpTiming *dcae_codec_timings(DcaeCodec *codec, guint *n)
+{
+    if (!codec->has_run)
+        return NULL;
+    *n = codec->program->n_ops;
+    if (codec->timings == NULL)
+        codec->timings = g_new0(DcaeOpTiming, *n);
+    for (guint i = 0; i < *n; i++) {
+        const DcaeOp *op = &codec->program->ops[i];
+        codec->timings[i] = (DcaeOpTiming){op->label, dcae_op_kind_name(op->kind), codec->ms[i],
+                                           dcae_op_flop(codec->program, op)};
+    }
+    return codec->timings;
+}

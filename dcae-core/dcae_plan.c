@@ -1,0 +1,554 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * dcae_plan.c - cuts a program into row bands and lays its values out in one arena.
+ *
+ * The program falls into segments: one ends with each ATTN_SUM, whose result is only known when
+ * every row went in. Inside a segment each op produces every output row exactly once, in bands: a
+ * band asks the last op for some more rows, the need is traced backwards op by op, and each op runs
+ * for the rows that are new. A value that only its own segment reads is held as a rolling window of
+ * rows; a KEEP step moves the rows that the next band still needs to the head of the window. Values
+ * that cross segments are held whole. Knows no network, no kernels and allocates no activations.
+ */
+#include "dcae_plan.h"
+
+#include "dcae_tensor.h"
+
+#define CHANNEL_ALIGN 16u
+#define BYTE_ALIGN 64u
+
+typedef struct {
+    guint first, end; /* ops */
+    guint rows;       /* output rows of the last op, which bands are counted in */
+    guint band;       /* of these rows a band */
+    guint n_bands;
+} Segment;
+
+/* Rolling window of a value while bands are laid out. */
+typedef struct {
+    guint row0;                        /* picture row at slot row 0 */
+    guint written;                     /* rows [row0, written) are there */
+    guint rows;                        /* most rows held at once */
+    guint first_segment, last_segment; /* that touch the value */
+    guint first_step, last_step;       /* while it is live; first_step > last_step: never */
+    gsize bytes;
+} Window;
+
+typedef struct {
+    const DcaeProgram *program;
+    const DcaeTraits *traits;
+    const DcaePlanParams *params;
+    guint n_segments;
+    Segment *segments;
+    guint *done;     /* per op: output rows produced so far */
+    guint *need;     /* per op: output rows wanted after this band */
+    Window *windows; /* per value */
+    GArray *steps;   /* DcaeStep */
+    gsize workspace; /* largest of the steps laid out since it was zeroed */
+} Planner;
+
+static guint op_rows(const DcaeProgram *program, const DcaeOp *op)
+{
+    if (op->kind == DCAE_OP_PIXELS_OUT || op->kind == DCAE_OP_LATENT_OUT)
+        return op->out_h;
+    return program->values[op->out != DCAE_NO_VALUE ? op->out : op->in].h;
+}
+
+static gsize row_bytes(const Planner *p, guint value)
+{
+    const DcaeValue *v = &p->program->values[value];
+    return (gsize)v->w * dcae_round_up(v->c, CHANNEL_ALIGN) * p->traits->element_size;
+}
+
+static gsize align_bytes(gsize bytes)
+{
+    return (bytes + BYTE_ALIGN - 1) / BYTE_ALIGN * BYTE_ALIGN;
+}
+
+static gsize value_bytes(const Planner *p, guint value, guint rows)
+{
+    const DcaeValue *v = &p->program->values[value];
+    if (v->state)
+        return align_bytes((gsize)v->h * v->w * v->c * sizeof(float)) * p->params->batch;
+    return align_bytes(rows * row_bytes(p, value)) * p->params->batch;
+}
+
+/* Calls f for every value that an op touches. */
+static void for_values(const DcaeOp *op, void (*f)(guint value, guint segment, Planner *),
+                       guint segment, Planner *p)
+{
+    const guint values[] = {op->in, op->out, op->residual, op->state, op->above, op->left};
+
+    for (guint i = 0; i < G_N_ELEMENTS(values); i++)
+        if (values[i] != DCAE_NO_VALUE)
+            f(values[i], segment, p);
+}
+
+static void touch(guint value, guint segment, Planner *p)
+{
+    Window *w = &p->windows[value];
+    w->first_segment = MIN(w->first_segment, segment);
+    w->last_segment = MAX(w->last_segment, segment);
+}
+
+static gboolean is_whole(const Planner *p, guint value)
+{
+    return p->windows[value].first_segment != p->windows[value].last_segment;
+}
+
+static void find_segments(Planner *p)
+{
+    const DcaeProgram *program = p->program;
+    GArray *segments = g_array_new(FALSE, FALSE, sizeof(Segment));
+    guint first = 0;
+
+    for (guint i = 0; i < program->n_values; i++)
+        p->windows[i] = (Window){.first_segment = G_MAXUINT};
+    for (guint i = 0; i < program->n_ops; i++) {
+        const DcaeOp *op = &program->ops[i];
+        gboolean ends = op->kind == DCAE_OP_ATTN_SUM || op->kind == DCAE_OP_PIXELS_OUT ||
+                        op->kind == DCAE_OP_LATENT_OUT;
+        for_values(op, touch, segments->len, p);
+        if (!ends)
+            continue;
+        Segment s = {.first = first, .end = i + 1, .rows = op_rows(program, op)};
+        g_array_append_val(segments, s);
+        first = i + 1;
+    }
+    p->n_segments = segments->len;
+    p->segments = (Segment *)g_array_free(segments, FALSE);
+}
+
+/* Must an op's rows all come out, even if no later op of the segment asks for them? */
+static gboolean is_sink(const Planner *p, guint i)
+{
+    guint out = p->program->ops[i].out;
+    return out == DCAE_NO_VALUE || is_whole(p, out);
+}
+
+/* What op `reader` must find written in `value` before it makes its rows up to `rows`. */
+static guint rows_read(const Planner *p, guint reader, guint value, guint rows)
+{
+    const DcaeOp *op = &p->program->ops[reader];
+    guint h = p->program->values[value].h, read = 0;
+
+    if (rows == 0)
+        return 0;
+    if (op->in == value) {
+        gint lo, hi;
+        dcae_op_input_rows(op, 0, rows, &lo, &hi);
+        read = (guint)CLAMP(hi, 0, (gint)h);
+    }
+    if (op->residual == value)
+        read = MAX(read, MIN(rows, h));
+    if (op->above == value || op->left == value)
+        read = h;
+    return read;
+}
+
+/* First row of `value` that op `reader` will still read when its rows up to `done` are made; the
+ * value's height when it is through. */
+static guint rows_still_read(const Planner *p, guint reader, guint value, guint done)
+{
+    const DcaeOp *op = &p->program->ops[reader];
+    guint h = p->program->values[value].h, first = h;
+
+    if (done >= op_rows(p->program, op))
+        return h;
+    if (op->in == value) {
+        gint lo, hi;
+        dcae_op_input_rows(op, done, done + 1, &lo, &hi);
+        first = (guint)MAX(lo, 0);
+    }
+    if (op->residual == value)
+        first = MIN(first, done);
+    return first;
+}
+
+/* Rows that each op of the segment must have made once `target` rows of its last op are. */
+static void trace_needs(Planner *p, const Segment *s, guint target)
+{
+    for (guint i = s->end; i-- > s->first;) {
+        const DcaeOp *op = &p->program->ops[i];
+        guint h = op_rows(p->program, op), need = 0;
+        if (is_sink(p, i))
+            need = (guint)(((guint64)target * h + s->rows - 1) / s->rows);
+        for (guint c = i + 1; op->out != DCAE_NO_VALUE && c < s->end; c++)
+            need = MAX(need, rows_read(p, c, op->out, p->need[c]));
+        guint align = MAX(p->traits->row_align(p->program, op), 1);
+        need = MIN(dcae_round_up(need, align), h);
+        p->need[i] = MAX(need, p->done[i]);
+    }
+}
+
+static void add_step(Planner *p, DcaeStep step)
+{
+    g_array_append_val(p->steps, step);
+}
+
+/* Drops the rows of a window that nobody will read or write any more. */
+static void keep_rows(Planner *p, const Segment *s, guint value)
+{
+    Window *w = &p->windows[value];
+    guint first = p->program->values[value].h;
+
+    for (guint i = s->first; i < s->end; i++) {
+        const DcaeOp *op = &p->program->ops[i];
+        if (op->out == value)
+            first = MIN(first, p->done[i]);
+        first = MIN(first, rows_still_read(p, i, value, p->done[i]));
+    }
+    if (first <= w->row0)
+        return;
+    if (first < w->written)
+        add_step(p, (DcaeStep){.kind = DCAE_STEP_KEEP,
+                               .value = value,
+                               .y0 = first,
+                               .y1 = w->written,
+                               .in_row = first - w->row0});
+    w->row0 = first;
+}
+
+static void keep_segment(Planner *p, const Segment *s)
+{
+    for (guint i = s->first; i < s->end; i++) {
+        guint out = p->program->ops[i].out;
+        gboolean last_writer = out != DCAE_NO_VALUE && !is_whole(p, out);
+        for (guint j = i + 1; j < s->end; j++)
+            last_writer = last_writer && p->program->ops[j].out != out;
+        if (last_writer)
+            keep_rows(p, s, out);
+    }
+}
+
+static guint window_row0(const Planner *p, guint value)
+{
+    return value == DCAE_NO_VALUE ? 0 : p->windows[value].row0;
+}
+
+static void run_op(Planner *p, guint i)
+{
+    const DcaeOp *op = &p->program->ops[i];
+    guint y0 = p->done[i], y1 = p->need[i];
+
+    if (y1 <= y0)
+        return;
+    if (op->kind == DCAE_OP_ATTN_SUM && y0 == 0)
+        add_step(p, (DcaeStep){.kind = DCAE_STEP_CLEAR, .value = op->state});
+    add_step(p, (DcaeStep){.kind = DCAE_STEP_RUN,
+                           .op = i,
+                           .y0 = y0,
+                           .y1 = y1,
+                           .in_row0 = window_row0(p, op->in),
+                           .out_row0 = window_row0(p, op->out),
+                           .residual_row0 = window_row0(p, op->residual)});
+    if (op->out != DCAE_NO_VALUE) {
+        Window *w = &p->windows[op->out];
+        w->written = MAX(w->written, y1);
+        w->rows = MAX(w->rows, w->written - w->row0);
+    }
+    p->workspace =
+        MAX(p->workspace, p->traits->workspace(p->program, op, y1 - y0, p->traits->backend_params));
+    p->done[i] = y1;
+}
+
+/* Lays out one segment in bands of s->band rows. Windows, done and workspace start afresh. */
+static void run_segment(Planner *p, guint segment)
+{
+    Segment *s = &p->segments[segment];
+    guint bands = 0;
+
+    for (guint i = s->first; i < s->end; i++) {
+        p->done[i] = p->need[i] = 0;
+        guint out = p->program->ops[i].out;
+        if (out != DCAE_NO_VALUE && !is_whole(p, out))
+            p->windows[out].row0 = p->windows[out].written = p->windows[out].rows = 0;
+    }
+    for (guint target = 0; target < s->rows; bands++) {
+        target = s->rows - target > s->band ? target + s->band : s->rows;
+        if (bands > 0)
+            keep_segment(p, s);
+        trace_needs(p, s, target);
+        for (guint i = s->first; i < s->end; i++)
+            run_op(p, i);
+    }
+    s->n_bands = bands;
+}
+
+static void extend_life(Window *w, guint step)
+{
+    w->first_step = MIN(w->first_step, step);
+    w->last_step = MAX(w->last_step, step);
+}
+
+/* Life of every value over p->steps, which hold segments [first, end): values of earlier and later
+ * segments live up to the border. */
+static void find_lives(Planner *p, guint first, guint end)
+{
+    for (guint v = 0; v < p->program->n_values; v++) {
+        p->windows[v].first_step = G_MAXUINT;
+        p->windows[v].last_step = 0;
+    }
+    for (guint i = 0; i < p->steps->len; i++) {
+        const DcaeStep *step = &g_array_index(p->steps, DcaeStep, i);
+        if (step->kind != DCAE_STEP_RUN) {
+            extend_life(&p->windows[step->value], i);
+            continue;
+        }
+        const DcaeOp *op = &p->program->ops[step->op];
+        const guint values[] = {op->in, op->out, op->residual, op->state, op->above, op->left};
+        for (guint k = 0; k < G_N_ELEMENTS(values); k++)
+            if (values[k] != DCAE_NO_VALUE)
+                extend_life(&p->windows[values[k]], i);
+    }
+    for (guint v = 0; v < p->program->n_values; v++) {
+        Window *w = &p->windows[v];
+        if (w->first_segment < first && w->last_segment >= first)
+            extend_life(w, 0);
+        if (w->last_segment >= end && w->first_segment < end)
+            extend_life(w, p->steps->len - 1);
+        w->bytes = value_bytes(p, v, is_whole(p, v) ? p->program->values[v].h : w->rows);
+    }
+}
+
+/* Most bytes of values live at one step, before packing. */
+static gsize live_bytes(const Planner *p)
+{
+    g_autofree gssize *change = g_new0(gssize, p->steps->len + 1);
+    gsize live = 0, most = 0;
+
+    for (guint v = 0; v < p->program->n_values; v++) {
+        const Window *w = &p->windows[v];
+        if (w->first_step > w->last_step)
+            continue;
+        change[w->first_step] += (gssize)w->bytes;
+        change[w->last_step + 1] -= (gssize)w->bytes;
+    }
+    for (guint i = 0; i < p->steps->len; i++) {
+        live = (gsize)((gssize)live + change[i]);
+        most = MAX(most, live);
+    }
+    return most;
+}
+
+/* Bytes that a segment needs with bands of `band` rows. */
+static gsize segment_bytes(Planner *p, guint segment, guint band)
+{
+    g_array_set_size(p->steps, 0);
+    p->workspace = 0;
+    p->segments[segment].band = band;
+    run_segment(p, segment);
+    find_lives(p, segment, segment + 1);
+    return live_bytes(p) + p->workspace;
+}
+
+/* Sets the highest band of a segment that stays under the limit, or the lowest there is. */
+static void choose_band(Planner *p, guint segment, gsize limit)
+{
+    guint rows = p->segments[segment].rows, low = 1, high = rows;
+
+    if (segment_bytes(p, segment, rows) <= limit)
+        return;
+    while (low < high) { /* the highest that fits, if any, is in [low, high) */
+        guint middle = (low + high) / 2;
+        if (segment_bytes(p, segment, middle) <= limit)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    p->segments[segment].band = MAX(low - 1, 1);
+}
+
+static void lay_out(Planner *p)
+{
+    g_array_set_size(p->steps, 0);
+    p->workspace = 0;
+    for (guint i = 0; i < p->n_segments; i++)
+        run_segment(p, i);
+    find_lives(p, 0, p->n_segments);
+}
+
+static gint by_size(gconstpointer a, gconstpointer b, gpointer data)
+{
+    const Window *windows = data;
+    const Window *x = &windows[*(const guint *)a], *y = &windows[*(const guint *)b];
+
+    if (x->bytes != y->bytes)
+        return x->bytes > y->bytes ? -1 : 1;
+    return *(const guint *)a < *(const guint *)b ? -1 : 1;
+}
+
+typedef struct {
+    gsize begin, end;
+} Extent;
+
+static gint by_begin(gconstpointer a, gconstpointer b)
+{
+    const Extent *x = a, *y = b;
+    return x->begin < y->begin ? -1 : x->begin > y->begin;
+}
+
+/* Lowest gap of `bytes` between the sorted extents, which may overlap each other. */
+static gsize find_gap(const GArray *taken, gsize bytes)
+{
+    gsize at = 0;
+
+    for (guint i = 0; i < taken->len; i++) {
+        const Extent *e = &g_array_index(taken, Extent, i);
+        if (e->begin >= at + bytes)
+            break;
+        at = MAX(at, e->end);
+    }
+    return at;
+}
+
+/* Gives every value its place: the largest first, each as low as the values that live at the same
+ * time allow. Returns the size of the arena. */
+static gsize pack_arena(const Planner *p, DcaeSlot *slots)
+{
+    guint n = p->program->n_values, placed = 0;
+    g_autofree guint *order = g_new(guint, n);
+    g_autoptr(GArray) taken = g_array_new(FALSE, FALSE, sizeof(Extent));
+    gsize arena = 0;
+
+    for (guint v = 0; v < n; v++)
+        if (p->windows[v].first_step <= p->windows[v].last_step)
+            order[placed++] = v;
+    g_qsort_with_data(order, (gint)placed, sizeof *order, by_size, p->windows);
+    for (guint i = 0; i < placed; i++) {
+        const Window *w = &p->windows[order[i]];
+        g_array_set_size(taken, 0);
+        for (guint j = 0; j < i; j++) {
+            const Window *other = &p->windows[order[j]];
+            if (other->first_step > w->last_step || other->last_step < w->first_step)
+                continue;
+            Extent e = {slots[order[j]].offset, slots[order[j]].offset + other->bytes};
+            g_array_append_val(taken, e);
+        }
+        g_array_sort(taken, by_begin);
+        slots[order[i]].offset = find_gap(taken, w->bytes);
+        arena = MAX(arena, slots[order[i]].offset + w->bytes);
+    }
+    return arena;
+}
+
+static void fill_slots(const Planner *p, DcaeSlot *slots)
+{
+    for (guint v = 0; v < p->program->n_values; v++) {
+        const DcaeValue *value = &p->program->values[v];
+        DcaeSlot *slot = &slots[v];
+        slot->h = value->h;
+        slot->w = value->w;
+        slot->c = value->c;
+        slot->state = value->state;
+        slot->c_stride = dcae_round_up(value->c, CHANNEL_ALIGN);
+        slot->rows = is_whole(p, v) ? value->h : p->windows[v].rows;
+        slot->row_bytes = row_bytes(p, v);
+        slot->image_bytes = p->windows[v].bytes / p->params->batch;
+    }
+}
+
+static DcaePlan *make_plan(Planner *p)
+{
+    DcaePlan *plan = g_new0(DcaePlan, 1);
+
+    lay_out(p);
+    plan->program = p->program;
+    plan->batch = p->params->batch;
+    plan->slots = g_new0(DcaeSlot, p->program->n_values);
+    fill_slots(p, plan->slots);
+    plan->arena_bytes = pack_arena(p, plan->slots);
+    plan->workspace_bytes = p->workspace;
+    plan->peak_bytes = plan->arena_bytes + plan->workspace_bytes;
+    plan->n_steps = p->steps->len;
+    plan->steps = g_memdup2(p->steps->data, p->steps->len * sizeof(DcaeStep));
+    for (guint i = 0; i < p->n_segments; i++)
+        plan->bands = MAX(plan->bands, p->segments[i].n_bands);
+    return plan;
+}
+
+static void set_bands(Planner *p, guint band_rows)
+{
+    for (guint i = 0; i < p->n_segments; i++)
+        p->segments[i].band = MIN(band_rows, p->segments[i].rows);
+}
+
+/* Fewest bands that stay under the limit. Packing can cost a little more than the live bytes that
+ * bands are chosen by, so the aim is lowered until the packed plan fits. */
+static DcaePlan *plan_under_limit(Planner *p, GError **error)
+{
+    gsize limit = p->params->memory_limit;
+
+    for (gsize aim = limit; aim > limit / 2; aim -= limit / 16 + 1) {
+        for (guint i = 0; i < p->n_segments; i++)
+            choose_band(p, i, aim);
+        DcaePlan *plan = make_plan(p);
+        if (plan->peak_bytes <= limit)
+            return plan;
+        dcae_plan_free(plan);
+    }
+    set_bands(p, 1);
+    DcaePlan *least = make_plan(p);
+    if (least->peak_bytes <= limit)
+        return least;
+    g_set_error(error, DCAE_ERROR, DCAE_ERROR_SETTINGS,
+                "the memory limit of %" G_GSIZE_FORMAT
+                " MiB is too low for this frame size: exact tiling needs at least %" G_GSIZE_FORMAT
+                " MiB",
+                limit >> 20, (least->peak_bytes >> 20) + 1);
+    dcae_plan_free(least);
+    return NULL;
+}
+
+/* Refuses frames whose byte counts don't fit a gsize with room to add thousands of them. */
+static gboolean check_sizes(const Planner *p, GError **error)
+{
+    for (guint v = 0; v < p->program->n_values; v++) {
+        const DcaeValue *value = &p->program->values[v];
+        gsize bytes = p->traits->element_size;
+        if (dcae_mul_size(bytes, value->w, &bytes) && dcae_mul_size(bytes, value->h, &bytes) &&
+            dcae_mul_size(bytes, dcae_round_up(value->c, CHANNEL_ALIGN), &bytes) &&
+            dcae_mul_size(bytes, p->params->batch, &bytes) && bytes < G_MAXSSIZE / 65536)
+            continue;
+        g_set_error(error, DCAE_ERROR, DCAE_ERROR_MEMORY,
+                    "a tensor of %u×%u pixels with %u channels doesn't fit into memory", value->w,
+                    value->h, value->c);
+        return FALSE;
+    }
+    return TRUE;
+}
+
+DcaePlan *dcae_plan_new(const DcaeProgram *program, const DcaeTraits *traits,
+                        const DcaePlanParams *params, GError **error)
+{
+    Planner p = {.program = program, .traits = traits, .params = params};
+    DcaePlan *plan = NULL;
+
+    if (!check_sizes(&p, error))
+        return NULL;
+    p.done = g_new0(guint, program->n_ops);
+    p.need = g_new0(guint, program->n_ops);
+    p.windows = g_new0(Window, program->n_values);
+    p.steps = g_array_new(FALSE, FALSE, sizeof(DcaeStep));
+    find_segments(&p);
+    if (params->exact && params->band_rows == 0 && params->memory_limit > 0) {
+        plan = plan_under_limit(&p, error);
+    } else {
+        set_bands(&p, params->exact && params->band_rows > 0 ? params->band_rows : G_MAXUINT);
+        plan = make_plan(&p);
+    }
+    g_array_unref(p.steps);
+    g_free(p.segments);
+    g_free(p.done);
+    g_free(p.need);
+    g_free(p.windows);
+    return plan;
+}
+
+void dcae_plan_free(DcaePlan *plan)
+{
+    if (plan == NULL)
+        return;
+    g_free(plan->slots);
+    g_free(plan->steps);
+    g_free(plan);
+}
