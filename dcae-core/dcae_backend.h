@@ -24,6 +24,13 @@ typedef struct {
     void *progress_data;
 } DcaeBackendParams;
 
+/* One frame on one side of the network: what the op that touches it reads or writes (PIXELS_*:
+ * image, LATENT_*: latent). */
+typedef union {
+    DcaeImage image;
+    DcaeLatent latent;
+} DcaeView;
+
 typedef struct {
     const char *name; /* "cpu", "cuda" */
     /* Whether the backend works here at all and does the precision. Errors: UNSUPPORTED, BACKEND:
@@ -39,9 +46,9 @@ typedef struct {
     /* Allocates the plan's arena. program, plan and weights outlive the instance. */
     gboolean (*open)(void **self, const DcaeWeights *weights, const DcaePlan *plan,
                      const DcaeBackendParams *params, GError **error);
-    /* Starts n frames, 1 to plan->batch; images and latents are borrowed until wait() returned for
-     * the ticket. */
-    gboolean (*submit)(void *self, const DcaeImage *images, const DcaeLatent *latents, guint n,
+    /* Starts n frames, 1 to plan->batch: in[i] is read by the program's *_IN ops, out[i] written by
+     * its *_OUT ops. Both are borrowed until wait() returned for the ticket. */
+    gboolean (*submit)(void *self, const DcaeView *in, const DcaeView *out, guint n,
                        guint64 *ticket, GError **error);
     /* Waits for a ticket. ms, or NULL, receives program->n_ops times. Errors: NOT_FINITE (an output
      * value is NaN or infinite), CANCELLED, BACKEND. */

@@ -12,6 +12,7 @@
 #include "cpu/cpu_kernels.h"
 
 #define MAX_THREADS 256u
+#define MAX_BATCH 64
 
 struct _DcaeCodec {
     DcaeModel *model;
@@ -26,6 +27,7 @@ struct _DcaeCodec {
     DcaePlan *plan;
     void *instance;
     DcaePlanInfo info;
+    DcaeView in[MAX_BATCH], out[MAX_BATCH];
     double *ms;            /* per op, of the last run */
     DcaeOpTiming *timings; /* the same with names; made on demand */
     gboolean has_run;
@@ -268,11 +270,16 @@ gboolean dcae_codec_run(DcaeCodec *codec, const DcaeImage *images, const DcaeLat
                     codec->instance != NULL ? codec->geometry.batch : 0);
         return FALSE;
     }
-    for (guint i = 0; i < n; i++)
+    gboolean encode = codec->direction == DCAE_ENCODE;
+    for (guint i = 0; i < n; i++) {
         if (!check_image(codec, &images[i], error) || !check_latent(codec, &latents[i], error))
             return FALSE;
-    codec->has_run = codec->backend->submit(codec->instance, images, latents, n, &ticket, error) &&
-                     codec->backend->wait(codec->instance, ticket, codec->ms, error);
+        (encode ? codec->in : codec->out)[i].image = images[i];
+        (encode ? codec->out : codec->in)[i].latent = latents[i];
+    }
+    codec->has_run =
+        codec->backend->submit(codec->instance, codec->in, codec->out, n, &ticket, error) &&
+        codec->backend->wait(codec->instance, ticket, codec->ms, error);
     return codec->has_run;
 }
 
