@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * implicit.h - convolutions and linears as blocked matrix products: rows of A are gathered from the
+ * input picture (taps outside it are zeros), B is the packed weights, the epilogue runs while a
+ * block's products are in the cache. Takes every field of DcaeLayer. A convolution behind a
+ * nearest-neighbour enlargement is four 2×2 convolutions, one per parity of the output pixel.
+ *
+ * Packed: for each phase, for each block of k: panels of columns (tile.h); then epilogue.h's
+ * arrays.
+ */
+#ifndef DCAE_IMPLICIT_H
+#define DCAE_IMPLICIT_H
+
+#include "epilogue.h"
+#include "tile.h"
+
+#define IMPLICIT_K 512       /* most floats of k in a block */
+#define IMPLICIT_COLUMNS 512 /* columns of a block where not all are needed at once */
+#define IMPLICIT_ROWS 96     /* rows of a block */
+
+typedef struct {
+    size_t taps;     /* in one direction: 1, 2 or 3 */
+    size_t phases;   /* 4 behind a nearest-neighbour enlargement */
+    size_t k;        /* taps² · in_c */
+    size_t k_block;  /* at most IMPLICIT_K; the last block may be shorter */
+    size_t padded_c; /* columns of packed B */
+    size_t columns;  /* of a block */
+    size_t rows;     /* of a block, at most; multiple of TILE_BLOCK_ROWS */
+} ImplicitShape;
+
+static inline ImplicitShape implicit_shape(const DcaeLayer *layer)
+{
+    ImplicitShape s = {.taps = layer->nearest2 ? 2 : layer->ksize,
+                       .phases = layer->nearest2 ? 4 : 1};
+    s.k = s.taps * s.taps * layer->in_c;
+    size_t blocks = (s.k + IMPLICIT_K - 1) / IMPLICIT_K;
+    s.k_block = (s.k + blocks - 1) / blocks;
+    s.padded_c = tile_padded(layer->conv_c);
+    gboolean whole = layer->norm == DCAE_NORM_RMS || layer->shuffle != DCAE_SHUFFLE_NONE ||
+                     layer->shortcut != DCAE_SHORTCUT_NONE;
+    s.columns = whole ? s.padded_c : MIN(s.padded_c, IMPLICIT_COLUMNS);
+    s.rows = s.columns <= 512 ? IMPLICIT_ROWS : s.columns <= 1024 ? 48 : 24;
+    return s;
+}
+
+static inline gsize implicit_packed_bytes(const DcaeLayer *layer)
+{
+    ImplicitShape s = implicit_shape(layer);
+    return (s.phases * s.k * s.padded_c + epilogue_floats(layer)) * sizeof(float);
+}
+
+/* ---- packing */
+
+/* Which taps of the 3×3 kernel fall on tap t of the 2×2 kernel of parity d. */
+static inline gboolean implicit_folds(size_t d, size_t t, size_t tap)
+{
+    return (tap + 1 - d) / 2 == t;
+}
+
+/* Weight of column (channel n), tap (ty, tx) and input channel c in phase p. */
+static inline float implicit_weight(const DcaeLayer *layer, const float *weight, size_t n, size_t p,
+                                    size_t ty, size_t tx, size_t c)
+{
+    size_t k = layer->ksize;
+    const float *w = weight + (n * layer->in_c + c) * k * k;
+    if (!layer->nearest2)
+        return w[ty * k + tx];
+    double sum = 0;
+    for (size_t y = 0; y < k; y++)
+        for (size_t x = 0; x < k; x++)
+            if (implicit_folds(p / 2, ty, y) && implicit_folds(p % 2, tx, x))
+                sum += w[y * k + x];
+    return (float)sum;
+}
+
+static inline void implicit_pack(const DcaeLayer *layer, const DcaeLayerWeights *weights,
+                                 float *packed)
+{
+    ImplicitShape s = implicit_shape(layer);
+    for (size_t p = 0; p < s.phases; p++) {
+        for (size_t k0 = 0; k0 < s.k; k0 += s.k_block) {
+            size_t k1 = MIN(k0 + s.k_block, s.k);
+            for (size_t j = 0; j < s.padded_c; j += VEC_PANEL) {
+                size_t width = MIN(s.padded_c - j, VEC_PANEL);
+                for (size_t k = k0; k < k1; k++) {
+                    size_t tap = k / layer->in_c, c = k % layer->in_c;
+                    for (size_t i = 0; i < width; i++)
+                        *packed++ = j + i >= layer->conv_c
+                                        ? 0.0f
+                                        : implicit_weight(layer, weights->weight,
+                                                          epilogue_channel(layer, j + i), p,
+                                                          tap / s.taps, tap % s.taps, c);
+                }
+            }
+        }
+    }
+    epilogue_pack(layer, weights, packed);
+}
+
+/* ---- how a call is cut into tasks: phase × block of pixels × block of columns */
+
+typedef struct {
+    ImplicitShape shape;
+    size_t row_w;           /* product pixels in a row of one phase */
+    size_t phase_pixels[2]; /* product pixels of a phase of row parity 0, 1 */
+    size_t rows;            /* of a block */
+    size_t phase_blocks[2]; /* blocks of rows of a phase */
+    size_t column_blocks;
+} ImplicitCut;
+
+/* Rows of [y0, y1) with parity d. */
+static inline size_t implicit_parity_rows(size_t y0, size_t y1, size_t d)
+{
+    return (y1 + 1 - d) / 2 - (y0 + 1 - d) / 2;
+}
+
+static inline ImplicitCut implicit_cut(const DcaeCpuCall *call)
+{
+    const DcaeLayer *layer = call->op->layer;
+    ImplicitCut cut = {.shape = implicit_shape(layer)};
+    size_t h = call->y1 - call->y0, total;
+    cut.row_w = layer->nearest2 || layer->shuffle == DCAE_SHUFFLE_UP ? call->in.w : call->out.w;
+    if (layer->nearest2) {
+        for (size_t d = 0; d < 2; d++)
+            cut.phase_pixels[d] = implicit_parity_rows(call->y0, call->y1, d) * cut.row_w;
+    } else if (layer->shuffle == DCAE_SHUFFLE_UP) {
+        cut.phase_pixels[0] = h / 2 * cut.row_w;
+    } else if (layer->shuffle == DCAE_SHUFFLE_DOWN) {
+        cut.phase_pixels[0] = 4 * h * cut.row_w;
+    } else {
+        cut.phase_pixels[0] = h * cut.row_w;
+    }
+    total = MAX(cut.phase_pixels[0], cut.phase_pixels[1]);
+    cut.column_blocks = (cut.shape.padded_c + cut.shape.columns - 1) / cut.shape.columns;
+    /* A small picture in at least 8 blocks, as long as they are not tiny. */
+    size_t blocks = MAX((total + cut.shape.rows - 1) / cut.shape.rows, MIN(8, (total + 23) / 24));
+    blocks = MAX(blocks, 1);
+    cut.rows = (total + blocks - 1) / blocks;
+    cut.rows = (cut.rows + TILE_BLOCK_ROWS - 1) / TILE_BLOCK_ROWS * TILE_BLOCK_ROWS;
+    for (size_t d = 0; d < 2; d++)
+        cut.phase_blocks[d] = (cut.phase_pixels[d] + cut.rows - 1) / cut.rows;
+    return cut;
+}
+
+static inline gsize implicit_n_tasks(const DcaeCpuCall *call)
+{
+    ImplicitCut cut = implicit_cut(call);
+    size_t columns = call->op->layer->nearest2 ? 2 : 1;
+    return (cut.phase_blocks[0] + cut.phase_blocks[1]) * columns * cut.column_blocks;
+}
+
+typedef struct {
+    size_t phase, first, n; /* pixels [first, first + n) of the phase */
+    size_t column, columns; /* packed columns [column, column + columns) */
+} ImplicitBlock;
+
+static inline ImplicitBlock implicit_block(const ImplicitCut *cut, size_t task)
+{
+    ImplicitBlock b = {.column = task % cut->column_blocks * cut->shape.columns};
+    b.columns = MIN(cut->shape.columns, cut->shape.padded_c - b.column);
+    task /= cut->column_blocks;
+    if (cut->shape.phases == 4) {
+        b.phase = task & 1;
+        task >>= 1;
+        if (task >= cut->phase_blocks[0]) {
+            task -= cut->phase_blocks[0];
+            b.phase += 2;
+        }
+    }
+    b.first = task * cut->rows;
+    b.n = MIN(cut->rows, cut->phase_pixels[b.phase / 2] - b.first);
+    return b;
+}
+
+/* Product pixel i of a phase. For a pixel-unshuffle four in a row make one output pixel. */
+typedef struct {
+    size_t y, x;
+} Place;
+
+static inline Place implicit_place(const DcaeCpuCall *call, const ImplicitCut *cut, size_t phase,
+                                   size_t i)
+{
+    const DcaeLayer *layer = call->op->layer;
+    if (layer->nearest2) {
+        size_t d = phase / 2, first = call->y0 + ((call->y0 ^ d) & 1);
+        return (Place){first + 2 * (i / cut->row_w), 2 * (i % cut->row_w) + phase % 2};
+    }
+    if (layer->shuffle == DCAE_SHUFFLE_DOWN) {
+        size_t u = i / 4, p = i % 4;
+        return (Place){2 * (call->y0 + u / cut->row_w) + p / 2, 2 * (u % cut->row_w) + p % 2};
+    }
+    size_t y0 = layer->shuffle == DCAE_SHUFFLE_UP ? call->y0 / 2 : call->y0;
+    return (Place){y0 + i / cut->row_w, i % cut->row_w};
+}
+
+/* ---- rows of A */
+
+VEC_INLINE void copy_floats(float *to, const float *from, size_t n)
+{
+    size_t i = 0;
+    for (; i + VEC_WIDTH <= n; i += VEC_WIDTH)
+        vec_store(to + i, vec_load(from + i));
+    for (; i < n; i++)
+        to[i] = from[i];
+}
+
+/* a[k1 - k0]: the inputs of one product pixel, taps in order, channels within. */
+static inline void implicit_gather(const DcaeCpuCall *call, const ImplicitShape *s, Place at,
+                                   size_t k0, size_t k1, float *a)
+{
+    const DcaeLayer *layer = call->op->layer;
+    size_t in_c = layer->in_c, tap = k0 / in_c, c = k0 % in_c;
+    gssize y0 = (gssize)(at.y * layer->stride) - (gssize)(s->taps / 2);
+    gssize x0 = (gssize)(at.x * layer->stride) - (gssize)(s->taps / 2);
+    if (layer->nearest2) {
+        y0 = (gssize)(at.y / 2 + (at.y & 1)) - 1;
+        x0 = (gssize)(at.x / 2 + (at.x & 1)) - 1;
+    }
+    while (k0 < k1) {
+        gssize y = y0 + (gssize)(tap / s->taps), x = x0 + (gssize)(tap % s->taps);
+        size_t n = MIN(in_c - c, k1 - k0);
+        if (y < 0 || x < 0 || y >= (gssize)call->in.h || x >= (gssize)call->in.w)
+            memset(a, 0, n * sizeof *a);
+        else
+            copy_floats(a, rows_pixel(&call->in, (size_t)y, (size_t)x) + c, n);
+        a += n;
+        k0 += n;
+        tap++;
+        c = 0;
+    }
+}
+
+/* ---- run */
+
+static inline size_t implicit_a_stride(const ImplicitShape *s)
+{
+    return (s->k_block + 15) / 16 * 16 + 16; /* no power of two */
+}
+
+static inline size_t implicit_c_stride(const ImplicitShape *s)
+{
+    return s->columns + 16;
+}
+
+static inline gsize implicit_scratch_bytes(const DcaeCpuCall *call)
+{
+    const DcaeLayer *layer = call->op->layer;
+    ImplicitShape s = implicit_shape(layer);
+    return (s.rows * (implicit_a_stride(&s) + implicit_c_stride(&s)) + epilogue_scratch(layer)) *
+           sizeof(float);
+}
+
+static inline void implicit_finish(const Epilogue *e, const ImplicitCut *cut,
+                                   const ImplicitBlock *b, float *c, float *s)
+{
+    const DcaeLayer *layer = e->layer;
+    size_t c_stride = implicit_c_stride(&cut->shape);
+    size_t n = MIN(b->columns, layer->conv_c - b->column);
+    for (size_t i = 0; i < b->n; i++) {
+        Place at = implicit_place(e->call, cut, b->phase, b->first + i);
+        float *v = c + i * c_stride;
+        if (layer->shuffle == DCAE_SHUFFLE_UP) {
+            epilogue_up(e, at.y, at.x, v, s);
+        } else if (layer->shuffle == DCAE_SHUFFLE_DOWN) {
+            epilogue_down(e, at.y / 2, at.x / 2, v, c_stride, s);
+            i += 3;
+        } else {
+            epilogue_pixel(e, at.y, at.x, v, b->column, b->column, n, s);
+        }
+    }
+}
+
+static inline void implicit_run(const DcaeCpuCall *call, gsize task, void *scratch)
+{
+    const ImplicitCut cut = implicit_cut(call);
+    const ImplicitShape *s = &cut.shape;
+    const ImplicitBlock b = implicit_block(&cut, task);
+    size_t a_stride = implicit_a_stride(s), c_stride = implicit_c_stride(s);
+    float *a = scratch, *c = a + s->rows * a_stride, *spare = c + s->rows * c_stride;
+    const float *packed = call->packed + b.phase * s->k * s->padded_c;
+    size_t rows = (b.n + TILE_BLOCK_ROWS - 1) / TILE_BLOCK_ROWS * TILE_BLOCK_ROWS;
+    Epilogue e;
+
+    epilogue_init(&e, call, call->packed + s->phases * s->k * s->padded_c);
+    for (size_t k0 = 0; k0 < s->k; k0 += s->k_block) {
+        size_t k1 = MIN(k0 + s->k_block, s->k);
+        for (size_t i = 0; i < b.n; i++)
+            implicit_gather(call, s, implicit_place(call, &cut, b.phase, b.first + i), k0, k1,
+                            a + i * a_stride);
+        /* Rows behind the last pixel: any numbers do, but not uninitialised ones. */
+        for (size_t i = b.n; i < rows; i++)
+            memset(a + i * a_stride, 0, (k1 - k0) * sizeof *a);
+        tile_block(a, a_stride, rows, packed + k0 * s->padded_c + b.column * (k1 - k0), k1 - k0,
+                   b.columns, c, c_stride, k0 > 0);
+    }
+    implicit_finish(&e, &cut, &b, c, spare);
+}
+
+/* A pixel-shuffle makes two rows at a time. */
+static inline guint implicit_row_align(const DcaeLayer *layer)
+{
+    return layer->shuffle == DCAE_SHUFFLE_UP ? 2 : 1;
+}
+
+#endif
