@@ -1,0 +1,774 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * dcae_config.c - reads config.json, checks the rules of legality, writes the canonical text, and
+ * holds the released models. It knows nothing of tensors or files. Numbers are bounded here so that
+ * products of a few of them stay far below 2^64 everywhere else.
+ */
+#include "dcae_config.h"
+
+#include "dcae_json.h"
+
+#include <math.h>
+#include <string.h>
+
+#define MAX_CHANNELS 65536
+#define MAX_LAYERS 1000
+#define MAX_KERNEL 255
+#define MAX_KEYS 1000
+
+typedef enum {
+    KEY_ATTENTION_HEAD_DIM,
+    KEY_CLASS_NAME,
+    KEY_DECODER_ACT_FNS,
+    KEY_DECODER_BLOCK_OUT_CHANNELS,
+    KEY_DECODER_BLOCK_TYPES,
+    KEY_DECODER_CONV_ACT_FN,
+    KEY_DECODER_IN_SHORTCUT,
+    KEY_DECODER_LAYERS_PER_BLOCK,
+    KEY_DECODER_NORM_TYPES,
+    KEY_DECODER_QKV_MULTISCALES,
+    KEY_DOWNSAMPLE_BLOCK_TYPE,
+    KEY_ENCODER_BLOCK_OUT_CHANNELS,
+    KEY_ENCODER_BLOCK_TYPES,
+    KEY_ENCODER_LAYERS_PER_BLOCK,
+    KEY_ENCODER_OUT_SHORTCUT,
+    KEY_ENCODER_QKV_MULTISCALES,
+    KEY_IN_CHANNELS,
+    KEY_LATENT_CHANNELS,
+    KEY_SCALING_FACTOR,
+    KEY_UPSAMPLE_BLOCK_TYPE,
+    N_KEYS
+} Key;
+
+static const char *const key_names[N_KEYS] = {
+    "attention_head_dim",    "_class_name",
+    "decoder_act_fns",       "decoder_block_out_channels",
+    "decoder_block_types",   "decoder_conv_act_fn",
+    "decoder_in_shortcut",   "decoder_layers_per_block",
+    "decoder_norm_types",    "decoder_qkv_multiscales",
+    "downsample_block_type", "encoder_block_out_channels",
+    "encoder_block_types",   "encoder_layers_per_block",
+    "encoder_out_shortcut",  "encoder_qkv_multiscales",
+    "in_channels",           "latent_channels",
+    "scaling_factor",        "upsample_block_type",
+};
+
+/* A value that stands for a word in config.json; the first spelling is the canonical one. */
+typedef struct {
+    const char *word;
+    int value;
+} Word;
+
+static const Word block_words[] = {
+    {"ResBlock", DCAE_BLOCK_RES}, {"EfficientViTBlock", DCAE_BLOCK_EFFICIENT_VIT}, {NULL, 0}};
+static const Word norm_words[] = {
+    {"rms_norm", DCAE_NORM_RMS}, {"batch_norm", DCAE_NORM_BATCH}, {NULL, 0}};
+static const Word act_words[] = {{"relu", DCAE_ACT_RELU},  {"silu", DCAE_ACT_SILU},
+                                 {"swish", DCAE_ACT_SILU}, {"gelu", DCAE_ACT_GELU},
+                                 {"mish", DCAE_ACT_MISH},  {NULL, 0}};
+
+/* One call of dcae_config_parse(). */
+typedef struct {
+    const char *name;
+    const char *end;
+    const char *value[N_KEYS]; /* where the value begins, NULL: the key is missing */
+    GString *text;
+    DcaeConfig *config;
+    GError **error;
+} Parser;
+
+G_GNUC_PRINTF(3, 4)
+static gboolean fail(GError **error, const char *name, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    char *text = g_strdup_vprintf(format, args);
+    va_end(args);
+    g_set_error(error, DCAE_ERROR, DCAE_ERROR_CONFIG, "%s: %s", name, text);
+    g_free(text);
+    return FALSE;
+}
+
+static gboolean fail_key(Parser *parser, Key key, const char *fault)
+{
+    return fail(parser->error, parser->name, "'%s': %s", key_names[key], fault);
+}
+
+/* A reader that stands on the value of a key. */
+static DcaeJson reader_at(const Parser *parser, Key key)
+{
+    DcaeJson json;
+    dcae_json_init(&json, parser->value[key], (gsize)(parser->end - parser->value[key]));
+    return json;
+}
+
+static gboolean read_uint(Parser *parser, DcaeJson *json, guint low, guint high, guint *out)
+{
+    guint64 value = 0;
+    if (!dcae_json_uint(json, &value))
+        return FALSE;
+    if (value < low || value > high)
+        return dcae_json_fail(json, low ? high == MAX_KERNEL ? "a kernel size must be from 1 to 255"
+                                                             : "a number must be from 1 to 65536"
+                                        : "a number must be from 0 to 1000");
+    *out = (guint)value;
+    return TRUE;
+}
+
+static gboolean read_word(Parser *parser, DcaeJson *json, const Word *words, int *out)
+{
+    if (!dcae_json_string(json, parser->text))
+        return FALSE;
+    for (const Word *w = words; w->word; w++) {
+        gboolean same = words == act_words ? g_ascii_strcasecmp(w->word, parser->text->str) == 0
+                                           : strcmp(w->word, parser->text->str) == 0;
+        if (same) {
+            *out = w->value;
+            return TRUE;
+        }
+    }
+    if (words == norm_words && strcmp(parser->text->str, "layer_norm") == 0)
+        return dcae_json_fail(json, "layer_norm can't run on pictures (the reference fails on it "
+                                    "too); rms_norm and batch_norm are possible");
+    if (words == norm_words)
+        return dcae_json_fail(json, "a norm must be rms_norm or batch_norm");
+    if (words == block_words)
+        return dcae_json_fail(json, "a block type must be ResBlock or EfficientViTBlock");
+    return dcae_json_fail(json, "an activation must be relu, silu, swish, gelu or mish");
+}
+
+static gboolean read_scalar(Parser *parser, Key key, guint *out)
+{
+    if (!parser->value[key])
+        return TRUE;
+    DcaeJson json = reader_at(parser, key);
+    return read_uint(parser, &json, 1, MAX_CHANNELS, out) || fail_key(parser, key, json.fault);
+}
+
+static gboolean read_flag(Parser *parser, Key key, gboolean *out)
+{
+    if (!parser->value[key])
+        return TRUE;
+    DcaeJson json = reader_at(parser, key);
+    return dcae_json_boolean(&json, out) || fail_key(parser, key, json.fault);
+}
+
+/* *out: does the string equal word? */
+static gboolean read_choice(Parser *parser, Key key, const char *word, gboolean *out)
+{
+    if (!parser->value[key])
+        return TRUE;
+    DcaeJson json = reader_at(parser, key);
+    if (!dcae_json_string(&json, parser->text))
+        return fail_key(parser, key, json.fault);
+    *out = strcmp(parser->text->str, word) == 0;
+    return TRUE;
+}
+
+static const char *const too_many_stages = "a list has more than 12 entries";
+
+/* A list that must have as many entries as the configuration has stages. */
+static gboolean check_length(Parser *parser, Key key, guint n)
+{
+    guint want = parser->config->n_stages;
+    if (n == want)
+        return TRUE;
+    return fail(parser->error, parser->name,
+                "'%s' has %u entries%s, but 'encoder_block_out_channels' has %u%s", key_names[key],
+                n, parser->value[key] ? "" : " (the default)", want,
+                parser->value[KEY_ENCODER_BLOCK_OUT_CHANNELS] ? "" : " (the default)");
+}
+
+/* A list of numbers, one a stage; *n receives its length. values keeps its default where the key is
+ * missing. */
+static gboolean read_uints(Parser *parser, Key key, guint low, guint high, guint *values, guint *n)
+{
+    *n = 6;
+    if (!parser->value[key])
+        return TRUE;
+    DcaeJson json = reader_at(parser, key);
+    *n = 0;
+    dcae_json_begin(&json, '[');
+    while (dcae_json_item(&json)) {
+        if (*n == DCAE_MAX_STAGES)
+            dcae_json_fail(&json, too_many_stages);
+        else
+            read_uint(parser, &json, low, high, &values[(*n)++]);
+    }
+    if (!json.fault && *n == 0)
+        dcae_json_fail(&json, "the list is empty");
+    return !json.fault || fail_key(parser, key, json.fault);
+}
+
+/* A word for all stages, or a list of one a stage; null_value >= 0: null stands for it. */
+static gboolean read_words(Parser *parser, Key key, const Word *words, int null_value, int *values)
+{
+    guint n = 0, n_stages = parser->config->n_stages;
+    if (!parser->value[key])
+        return TRUE;
+    DcaeJson json = reader_at(parser, key);
+    gboolean list = dcae_json_peek(&json) == '[';
+    if (list)
+        dcae_json_begin(&json, '[');
+    while (list ? dcae_json_item(&json) : n == 0 && !json.fault) {
+        int value = 0;
+        if (n == DCAE_MAX_STAGES)
+            dcae_json_fail(&json, too_many_stages);
+        else if (null_value >= 0 && dcae_json_peek(&json) == 'n' && dcae_json_null(&json))
+            values[n++] = null_value;
+        else if (read_word(parser, &json, words, &value))
+            values[n++] = value;
+    }
+    if (json.fault)
+        return fail_key(parser, key, json.fault);
+    for (; !list && n < n_stages; n++)
+        values[n] = values[0];
+    return check_length(parser, key, n);
+}
+
+/* The kernel sizes of one stage. */
+static void read_scales(Parser *parser, DcaeJson *json, DcaeStage *stage)
+{
+    stage->n_scales = 0;
+    dcae_json_begin(json, '[');
+    while (dcae_json_item(json)) {
+        if (stage->n_scales == DCAE_MAX_SCALES)
+            dcae_json_fail(json, "a stage has more than 8 scales");
+        else
+            read_uint(parser, json, 1, MAX_KERNEL, &stage->scales[stage->n_scales++]);
+    }
+}
+
+static gboolean read_multiscales(Parser *parser, Key key, DcaeStage *stages)
+{
+    guint n = 0;
+    if (!parser->value[key]) {
+        for (guint i = 3; i < 6; i++) {
+            stages[i].n_scales = 1;
+            stages[i].scales[0] = 5;
+        }
+        return check_length(parser, key, 6);
+    }
+    DcaeJson json = reader_at(parser, key);
+    dcae_json_begin(&json, '[');
+    while (dcae_json_item(&json)) {
+        if (n == DCAE_MAX_STAGES)
+            dcae_json_fail(&json, too_many_stages);
+        else
+            read_scales(parser, &json, &stages[n++]);
+    }
+    if (json.fault)
+        return fail_key(parser, key, json.fault);
+    return check_length(parser, key, n);
+}
+
+/* The four lists that encoder and decoder both have. */
+static gboolean read_side(Parser *parser, const Key *keys, const guint *default_layers,
+                          DcaeStage *stages)
+{
+    guint widths[DCAE_MAX_STAGES] = {128, 256, 512, 512, 1024, 1024};
+    guint layers[DCAE_MAX_STAGES], n;
+    int blocks[DCAE_MAX_STAGES] = {0};
+    memcpy(layers, default_layers, sizeof layers);
+    if (!read_uints(parser, keys[0], 1, MAX_CHANNELS, widths, &n))
+        return FALSE;
+    if (keys[0] == KEY_ENCODER_BLOCK_OUT_CHANNELS)
+        parser->config->n_stages = n;
+    if (!check_length(parser, keys[0], n) ||
+        !read_uints(parser, keys[1], 0, MAX_LAYERS, layers, &n) ||
+        !check_length(parser, keys[1], n) ||
+        !read_words(parser, keys[2], block_words, -1, blocks) ||
+        !read_multiscales(parser, keys[3], stages))
+        return FALSE;
+    for (guint i = 0; i < DCAE_MAX_STAGES; i++) {
+        DcaeStage *s = &stages[i];
+        s->width = i < n ? widths[i] : 0;
+        s->layers = i < n ? layers[i] : 0;
+        s->block = i < n ? (DcaeBlockType)blocks[i] : DCAE_BLOCK_RES;
+        s->norm = DCAE_NORM_RMS;
+        s->act = DCAE_ACT_SILU;
+        /* The scales of a stage without attention mean nothing; the reference's default has some
+         * even where all blocks are residual, and they must not tell two equal models apart. */
+        if (i >= n || s->block == DCAE_BLOCK_RES)
+            s->n_scales = 0;
+        memset(s->scales + s->n_scales, 0, sizeof s->scales - s->n_scales * sizeof *s->scales);
+    }
+    return TRUE;
+}
+
+static gboolean read_stages(Parser *parser)
+{
+    static const Key encoder[] = {KEY_ENCODER_BLOCK_OUT_CHANNELS, KEY_ENCODER_LAYERS_PER_BLOCK,
+                                  KEY_ENCODER_BLOCK_TYPES, KEY_ENCODER_QKV_MULTISCALES};
+    static const Key decoder[] = {KEY_DECODER_BLOCK_OUT_CHANNELS, KEY_DECODER_LAYERS_PER_BLOCK,
+                                  KEY_DECODER_BLOCK_TYPES, KEY_DECODER_QKV_MULTISCALES};
+    static const guint encoder_layers[DCAE_MAX_STAGES] = {2, 2, 2, 3, 3, 3};
+    static const guint decoder_layers[DCAE_MAX_STAGES] = {3, 3, 3, 3, 3, 3};
+    DcaeConfig *config = parser->config;
+    int norms[DCAE_MAX_STAGES], acts[DCAE_MAX_STAGES];
+    for (guint i = 0; i < DCAE_MAX_STAGES; i++) {
+        norms[i] = DCAE_NORM_RMS;
+        acts[i] = DCAE_ACT_SILU;
+    }
+    if (!read_side(parser, encoder, encoder_layers, config->encoder) ||
+        !read_side(parser, decoder, decoder_layers, config->decoder) ||
+        !read_words(parser, KEY_DECODER_NORM_TYPES, norm_words, -1, norms) ||
+        !read_words(parser, KEY_DECODER_ACT_FNS, act_words, DCAE_ACT_NONE, acts))
+        return FALSE;
+    for (guint i = 0; i < config->n_stages; i++) {
+        config->decoder[i].norm = (DcaeNorm)norms[i];
+        config->decoder[i].act = (DcaeAct)acts[i];
+    }
+    return TRUE;
+}
+
+static gboolean read_scalars(Parser *parser)
+{
+    DcaeConfig *config = parser->config;
+    if (!read_scalar(parser, KEY_IN_CHANNELS, &config->in_channels) ||
+        !read_scalar(parser, KEY_LATENT_CHANNELS, &config->latent_channels) ||
+        !read_scalar(parser, KEY_ATTENTION_HEAD_DIM, &config->head_dim) ||
+        !read_flag(parser, KEY_ENCODER_OUT_SHORTCUT, &config->encoder_out_shortcut) ||
+        !read_flag(parser, KEY_DECODER_IN_SHORTCUT, &config->decoder_in_shortcut) ||
+        !read_choice(parser, KEY_DOWNSAMPLE_BLOCK_TYPE, "pixel_unshuffle",
+                     &config->down_unshuffle) ||
+        !read_choice(parser, KEY_UPSAMPLE_BLOCK_TYPE, "interpolate", &config->up_interpolate))
+        return FALSE;
+    if (parser->value[KEY_DECODER_CONV_ACT_FN]) {
+        DcaeJson json = reader_at(parser, KEY_DECODER_CONV_ACT_FN);
+        int act = 0;
+        if (!read_word(parser, &json, act_words, &act))
+            return fail_key(parser, KEY_DECODER_CONV_ACT_FN, json.fault);
+        config->decoder_conv_act = (DcaeAct)act;
+    }
+    if (parser->value[KEY_SCALING_FACTOR]) {
+        DcaeJson json = reader_at(parser, KEY_SCALING_FACTOR);
+        if (!dcae_json_number(&json, &config->scaling_factor))
+            return fail_key(parser, KEY_SCALING_FACTOR, json.fault);
+    }
+    return TRUE;
+}
+
+/* Passes the whole text once: checks its syntax and notes where each known key's value begins. */
+static gboolean scan_keys(Parser *parser, DcaeJson *json, GHashTable *seen)
+{
+    dcae_json_begin(json, '{');
+    while (dcae_json_key(json, parser->text)) {
+        if (g_hash_table_size(seen) == MAX_KEYS)
+            return dcae_json_fail(json, "there are more than 1000 keys");
+        if (!g_hash_table_add(seen, g_strdup(parser->text->str)))
+            return dcae_json_fail(json, "a key stands twice");
+        dcae_json_peek(json);
+        for (guint i = 0; i < N_KEYS; i++)
+            if (strcmp(parser->text->str, key_names[i]) == 0)
+                parser->value[i] = json->pos;
+        dcae_json_skip(json);
+    }
+    return dcae_json_finish(json);
+}
+
+static gboolean scan_text(Parser *parser, const char *text, gsize size)
+{
+    DcaeJson json;
+    GHashTable *seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    dcae_json_init(&json, text, size);
+    gboolean ok = scan_keys(parser, &json, seen);
+    g_hash_table_unref(seen);
+    if (!ok)
+        g_set_error(parser->error, DCAE_ERROR, DCAE_ERROR_FORMAT,
+                    "%s: no valid JSON configuration: %s at byte %" G_GSIZE_FORMAT, parser->name,
+                    json.fault, (gsize)(json.pos - json.start));
+    return ok;
+}
+
+static gboolean check_class(Parser *parser)
+{
+    gboolean same = TRUE;
+    return read_choice(parser, KEY_CLASS_NAME, "AutoencoderDC", &same) &&
+           (same || fail(parser->error, parser->name,
+                         "'_class_name' is '%.100s', but only AutoencoderDC is a model that can be "
+                         "run",
+                         parser->text->str));
+}
+
+gboolean dcae_config_parse(DcaeConfig *config, const char *text, const char *name, GError **error)
+{
+    gsize size = strlen(text);
+    Parser parser = {.name = name, .end = text + size, .config = config, .error = error};
+    *config = (DcaeConfig){
+        .in_channels = 3,
+        .latent_channels = 32,
+        .head_dim = 32,
+        .down_unshuffle = TRUE,
+        .encoder_out_shortcut = TRUE,
+        .decoder_in_shortcut = TRUE,
+        .decoder_conv_act = DCAE_ACT_RELU,
+        .scaling_factor = 1.0,
+    };
+    if (!g_utf8_validate(text, (gssize)size, NULL)) {
+        g_set_error(error, DCAE_ERROR, DCAE_ERROR_FORMAT, "%s: no valid UTF-8 text", name);
+        return FALSE;
+    }
+    parser.text = g_string_new(NULL);
+    gboolean ok = scan_text(&parser, text, size) && check_class(&parser) && read_stages(&parser) &&
+                  read_scalars(&parser);
+    g_string_free(parser.text, TRUE);
+    return ok && dcae_config_validate(config, name, error);
+}
+
+/* ---- legality ---- */
+
+static gboolean check_scales(const DcaeStage *stage, const char *name, const char *side, guint i,
+                             guint head_dim, GError **error)
+{
+    if (stage->block != DCAE_BLOCK_EFFICIENT_VIT || stage->layers == 0)
+        return TRUE;
+    if (stage->width < head_dim)
+        return fail(
+            error, name,
+            "'%s_block_out_channels' has %u for stage %u, an EfficientViTBlock stage, which "
+            "must be at least 'attention_head_dim' (%u) wide",
+            side, stage->width, i, head_dim);
+    for (guint k = 0; k < stage->n_scales; k++)
+        if (stage->scales[k] % 2 == 0)
+            return fail(error, name,
+                        "'%s_qkv_multiscales' has %u for stage %u, but kernel sizes must be odd",
+                        side, stage->scales[k], i);
+    return TRUE;
+}
+
+static gboolean check_side(const DcaeStage *stages, const DcaeConfig *config, const char *name,
+                           const char *side, GError **error)
+{
+    guint n = config->n_stages;
+    for (guint i = 0; i < n; i++) {
+        if (stages[i].width == 0 || stages[i].width > MAX_CHANNELS)
+            return fail(error, name, "'%s_block_out_channels': %u is not from 1 to 65536", side,
+                        stages[i].width);
+        if (stages[i].layers > MAX_LAYERS)
+            return fail(error, name, "'%s_layers_per_block': %u is more than 1000", side,
+                        stages[i].layers);
+        if (stages[i].layers == 0 && i != 0 && i != n - 1)
+            return fail(error, name,
+                        "'%s_layers_per_block' has 0 for stage %u, but only the first and the last "
+                        "stage may be empty",
+                        side, i);
+        if (!check_scales(&stages[i], name, side, i, config->head_dim, error))
+            return FALSE;
+    }
+    if (n < 2 && stages[0].layers == 0)
+        return fail(error, name, "'%s_layers_per_block' leaves the only stage empty", side);
+    return TRUE;
+}
+
+/* Every step from stage i to i + 1 that exists, in both directions. */
+static gboolean check_steps(const DcaeConfig *config, const char *name, GError **error)
+{
+    static const char message[] =
+        "'%s_block_out_channels': between stages %u and %u, 4 times %u is not divisible by %u";
+    for (guint i = 0; i + 1 < config->n_stages; i++) {
+        const DcaeStage *enc = &config->encoder[i], *dec = &config->decoder[i];
+        if (enc->layers > 0 && 4 * enc->width % enc[1].width != 0)
+            return fail(error, name, message, "encoder", i, i + 1, enc->width, enc[1].width);
+        if (dec->layers > 0 && 4 * dec->width % dec[1].width != 0)
+            return fail(error, name, message, "decoder", i, i + 1, dec->width, dec[1].width);
+        if (config->down_unshuffle && enc[1].width % 4 != 0)
+            return fail(
+                error, name,
+                "'encoder_block_out_channels' has %u for stage %u, but 'downsample_block_type' "
+                "pixel_unshuffle needs a multiple of 4",
+                enc[1].width, i + 1);
+    }
+    return TRUE;
+}
+
+static gboolean check_shortcut(gboolean on, guint width, const DcaeConfig *config, const char *name,
+                               const char *key, GError **error)
+{
+    if (!on || width % config->latent_channels == 0)
+        return TRUE;
+    return fail(error, name,
+                "'latent_channels' (%u) must divide the width of the last stage (%u) where '%s' is "
+                "true",
+                config->latent_channels, width, key);
+}
+
+gboolean dcae_config_validate(const DcaeConfig *config, const char *name, GError **error)
+{
+    guint n = config->n_stages;
+    if (n == 0 || n > DCAE_MAX_STAGES)
+        return fail(error, name, "'encoder_block_out_channels' must have 1 to 12 entries");
+    if (!isfinite(config->scaling_factor) || config->scaling_factor == 0)
+        return fail(error, name, "'scaling_factor' must be a finite number other than 0");
+    if (config->in_channels == 0 || config->latent_channels == 0 || config->head_dim == 0)
+        return fail(error, name,
+                    "'in_channels', 'latent_channels' and 'attention_head_dim' must not be 0");
+    return check_side(config->encoder, config, name, "encoder", error) &&
+           check_side(config->decoder, config, name, "decoder", error) &&
+           check_steps(config, name, error) &&
+           check_shortcut(config->encoder_out_shortcut, config->encoder[n - 1].width, config, name,
+                          "encoder_out_shortcut", error) &&
+           check_shortcut(config->decoder_in_shortcut, config->decoder[n - 1].width, config, name,
+                          "decoder_in_shortcut", error);
+}
+
+/* ---- canonical text ---- */
+
+static void put_key(GString *out, Key key)
+{
+    g_string_append_printf(out, "%c\"%s\":", out->len ? ',' : '{', key_names[key]);
+}
+
+static const char *word_of(const Word *words, int value)
+{
+    while (words->word && words->value != value)
+        words++;
+    return words->word;
+}
+
+static void put_word(GString *out, const Word *words, int value)
+{
+    const char *word = word_of(words, value);
+    if (word)
+        g_string_append_printf(out, "\"%s\"", word);
+    else
+        g_string_append(out, "null");
+}
+
+static void put_stage(GString *out, Key key, const DcaeStage *stage)
+{
+    switch (key) {
+    case KEY_DECODER_ACT_FNS:
+        put_word(out, act_words, (int)stage->act);
+        break;
+    case KEY_DECODER_NORM_TYPES:
+        put_word(out, norm_words, (int)stage->norm);
+        break;
+    case KEY_DECODER_BLOCK_TYPES:
+    case KEY_ENCODER_BLOCK_TYPES:
+        put_word(out, block_words, (int)stage->block);
+        break;
+    case KEY_DECODER_BLOCK_OUT_CHANNELS:
+    case KEY_ENCODER_BLOCK_OUT_CHANNELS:
+        g_string_append_printf(out, "%u", stage->width);
+        break;
+    case KEY_DECODER_LAYERS_PER_BLOCK:
+    case KEY_ENCODER_LAYERS_PER_BLOCK:
+        g_string_append_printf(out, "%u", stage->layers);
+        break;
+    default:
+        g_string_append_c(out, '[');
+        for (guint k = 0; k < stage->n_scales; k++)
+            g_string_append_printf(out, "%s%u", k ? "," : "", stage->scales[k]);
+        g_string_append_c(out, ']');
+    }
+}
+
+static void put_list(GString *out, Key key, const DcaeStage *stages, guint n)
+{
+    put_key(out, key);
+    for (guint i = 0; i < n; i++) {
+        g_string_append_c(out, i ? ',' : '[');
+        put_stage(out, key, &stages[i]);
+    }
+    g_string_append_c(out, ']');
+}
+
+static void put_scalar(GString *out, Key key, const DcaeConfig *config)
+{
+    char number[G_ASCII_DTOSTR_BUF_SIZE];
+    put_key(out, key);
+    switch (key) {
+    case KEY_ATTENTION_HEAD_DIM:
+        g_string_append_printf(out, "%u", config->head_dim);
+        break;
+    case KEY_IN_CHANNELS:
+        g_string_append_printf(out, "%u", config->in_channels);
+        break;
+    case KEY_LATENT_CHANNELS:
+        g_string_append_printf(out, "%u", config->latent_channels);
+        break;
+    case KEY_SCALING_FACTOR:
+        g_string_append(out,
+                        g_ascii_formatd(number, sizeof number, "%.9g", config->scaling_factor));
+        break;
+    case KEY_DECODER_CONV_ACT_FN:
+        put_word(out, act_words, (int)config->decoder_conv_act);
+        break;
+    case KEY_DECODER_IN_SHORTCUT:
+        g_string_append(out, config->decoder_in_shortcut ? "true" : "false");
+        break;
+    case KEY_ENCODER_OUT_SHORTCUT:
+        g_string_append(out, config->encoder_out_shortcut ? "true" : "false");
+        break;
+    case KEY_DOWNSAMPLE_BLOCK_TYPE:
+        g_string_append(out, config->down_unshuffle ? "\"pixel_unshuffle\"" : "\"conv\"");
+        break;
+    default:
+        g_string_append(out, config->up_interpolate ? "\"interpolate\"" : "\"pixel_shuffle\"");
+    }
+}
+
+char *dcae_config_to_json(const DcaeConfig *config)
+{
+    GString *out = g_string_new(NULL);
+    for (Key key = 0; key < N_KEYS; key++) {
+        switch (key) {
+        case KEY_CLASS_NAME:
+            put_key(out, key);
+            g_string_append(out, "\"AutoencoderDC\"");
+            break;
+        case KEY_ENCODER_BLOCK_OUT_CHANNELS:
+        case KEY_ENCODER_BLOCK_TYPES:
+        case KEY_ENCODER_LAYERS_PER_BLOCK:
+        case KEY_ENCODER_QKV_MULTISCALES:
+            put_list(out, key, config->encoder, config->n_stages);
+            break;
+        case KEY_DECODER_ACT_FNS:
+        case KEY_DECODER_BLOCK_OUT_CHANNELS:
+        case KEY_DECODER_BLOCK_TYPES:
+        case KEY_DECODER_LAYERS_PER_BLOCK:
+        case KEY_DECODER_NORM_TYPES:
+        case KEY_DECODER_QKV_MULTISCALES:
+            put_list(out, key, config->decoder, config->n_stages);
+            break;
+        default:
+            put_scalar(out, key, config);
+        }
+    }
+    g_string_append_c(out, '}');
+    return g_string_free(out, FALSE);
+}
+
+/* ---- released models ---- */
+
+/* Stages of the tables below: block type, width, layers. Encoders are all rms_norm and silu. */
+#define RES(w, l)                                                  \
+    {                                                              \
+        DCAE_BLOCK_RES, w, l, 0, {0}, DCAE_NORM_RMS, DCAE_ACT_SILU \
+    }
+#define RES_BN(w, l)                                                 \
+    {                                                                \
+        DCAE_BLOCK_RES, w, l, 0, {0}, DCAE_NORM_BATCH, DCAE_ACT_RELU \
+    }
+#define VIT(w, l)                                                            \
+    {                                                                        \
+        DCAE_BLOCK_EFFICIENT_VIT, w, l, 0, {0}, DCAE_NORM_RMS, DCAE_ACT_SILU \
+    }
+#define VIT5(w, l)                                                           \
+    {                                                                        \
+        DCAE_BLOCK_EFFICIENT_VIT, w, l, 1, {5}, DCAE_NORM_RMS, DCAE_ACT_SILU \
+    }
+
+#define SANA_ENCODER                                                                      \
+    {                                                                                     \
+        RES(128, 2), RES(256, 2), RES(512, 2), VIT5(512, 3), VIT5(1024, 3), VIT5(1024, 3) \
+    }
+#define SANA_CONFIG                                                                               \
+    {                                                                                             \
+        .in_channels = 3, .latent_channels = 32, .head_dim = 32, .n_stages = 6,                   \
+        .encoder = SANA_ENCODER, .decoder = {RES(128, 3),  RES(256, 3),   RES(512, 3),            \
+                                             VIT5(512, 3), VIT5(1024, 3), VIT5(1024, 3)},         \
+        .down_unshuffle = FALSE, .up_interpolate = TRUE, .encoder_out_shortcut = TRUE,            \
+        .decoder_in_shortcut = TRUE, .decoder_conv_act = DCAE_ACT_RELU, .scaling_factor = 0.41407 \
+    }
+
+/* The in and mix models of one compression ratio; the dots are stages beyond the sixth. */
+#define V1_CONFIG(stages, latent, scaling, ...)                                                   \
+    {                                                                                             \
+        .in_channels = 3, .latent_channels = latent, .head_dim = 32, .n_stages = stages,          \
+        .encoder = {RES(128, 0), RES(256, 4),  RES(512, 8),                                       \
+                    VIT(512, 2), VIT(1024, 2), VIT(1024, 2) __VA_ARGS__},                         \
+        .decoder = {RES_BN(128, 0), RES_BN(256, 5), RES_BN(512, 10),                              \
+                    VIT(512, 2),    VIT(1024, 2),   VIT(1024, 2) __VA_ARGS__},                    \
+        .down_unshuffle = TRUE, .up_interpolate = FALSE, .encoder_out_shortcut = TRUE,            \
+        .decoder_in_shortcut = TRUE, .decoder_conv_act = DCAE_ACT_RELU, .scaling_factor = scaling \
+    }
+#define STAGE_7 , VIT(2048, 2)
+#define STAGE_8 , VIT(2048, 2), VIT(2048, 2)
+
+#define V15_CONFIG(stages)                                                                     \
+    {                                                                                          \
+        .in_channels = 3, .latent_channels = 128, .head_dim = 32, .n_stages = stages,          \
+        .encoder = {RES(128, 0),                                                               \
+                    RES(256, 5),                                                               \
+                    RES(512, 10),                                                              \
+                    RES(512, 4),                                                               \
+                    RES(1024, 4),                                                              \
+                    RES(1024, 4),                                                              \
+                    RES(stages > 6 ? 1024 : 0, stages > 6 ? 4 : 0)},                           \
+        .decoder = {RES(128, 0),                                                               \
+                    RES(256, 5),                                                               \
+                    RES(512, 10),                                                              \
+                    RES(512, 4),                                                               \
+                    RES(1024, 4),                                                              \
+                    RES(1024, 4),                                                              \
+                    RES(stages > 6 ? 1024 : 0, stages > 6 ? 4 : 0)},                           \
+        .down_unshuffle = TRUE, .up_interpolate = FALSE, .encoder_out_shortcut = FALSE,        \
+        .decoder_in_shortcut = FALSE, .decoder_conv_act = DCAE_ACT_SILU, .scaling_factor = 1.0 \
+    }
+
+/* Where two have one structure, the one that inference must choose stands first. */
+static const struct {
+    const char *name;
+    DcaeConfig config;
+} released[] = {
+    {"dc-ae-f32c32-sana-1.0", SANA_CONFIG},
+    {"dc-ae-f32c32-sana-1.1", SANA_CONFIG},
+    {"dc-ae-f32c32-mix-1.0", V1_CONFIG(6, 32, 0.4552, )},
+    {"dc-ae-f32c32-in-1.0", V1_CONFIG(6, 32, 0.3189, )},
+    {"dc-ae-f64c128-mix-1.0", V1_CONFIG(7, 128, 0.4538, STAGE_7)},
+    {"dc-ae-f64c128-in-1.0", V1_CONFIG(7, 128, 0.2889, STAGE_7)},
+    {"dc-ae-f128c512-mix-1.0", V1_CONFIG(8, 512, 0.3620, STAGE_8)},
+    {"dc-ae-f128c512-in-1.0", V1_CONFIG(8, 512, 0.4883, STAGE_8)},
+    {"dc-ae-lite-f32c32-sana-1.1",
+     {
+         .in_channels = 3,
+         .latent_channels = 32,
+         .head_dim = 32,
+         .n_stages = 6,
+         .encoder = SANA_ENCODER,
+         .decoder = {RES(128, 0), RES(256, 3), RES(512, 5), RES(512, 4), RES(1024, 4),
+                     RES(1024, 4)},
+         .down_unshuffle = FALSE,
+         .up_interpolate = FALSE,
+         .encoder_out_shortcut = TRUE,
+         .decoder_in_shortcut = TRUE,
+         .decoder_conv_act = DCAE_ACT_SILU,
+         .scaling_factor = 0.41407,
+     }},
+    {"dc-ae-f32c128-1.5", V15_CONFIG(6)},
+    {"dc-ae-f64c128-1.5", V15_CONFIG(7)},
+};
+
+/* Equal but for an organisation before it and "-diffusers" behind it? */
+static gboolean is_name(const char *name, const char *wanted)
+{
+    static const char *const organisations[] = {"mit-han-lab/", "dc-ai/"};
+    for (guint i = 0; i < G_N_ELEMENTS(organisations); i++)
+        if (g_str_has_prefix(name, organisations[i])) {
+            name += strlen(organisations[i]);
+            break;
+        }
+    gsize size = strlen(wanted);
+    return strncmp(name, wanted, size) == 0 &&
+           (name[size] == 0 || strcmp(name + size, "-diffusers") == 0);
+}
+
+const DcaeConfig *dcae_config_released(const char *name)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(released); i++)
+        if (is_name(name, released[i].name))
+            return &released[i].config;
+    return NULL;
+}
+
+guint dcae_config_n_released(void)
+{
+    return G_N_ELEMENTS(released);
+}
+
+const char *dcae_config_released_name(guint n)
+{
+    return n < G_N_ELEMENTS(released) ? released[n].name : NULL;
+}
