@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * check_conv.c - CONV and LINEAR: every form of a layer at sizes around the tiles, as a whole
+ * against the definition, and cut into bands bit for bit against the whole.
+ */
+#include "checkkernels.h"
+
+#include <math.h>
+#include <string.h>
+
+/* A convolution, described by what differs from a plain 3×3. */
+typedef struct {
+    guint in_c, conv_c;
+    guint ksize; /* 0: 3; 1: LINEAR */
+    guint stride;
+    gboolean nearest2, bias, residual;
+    DcaeAct act;
+    DcaeShuffle shuffle;
+    DcaeShortcut shortcut;
+    DcaeNorm norm;
+} Form;
+
+/* A form on one picture with everything that a call points to. */
+typedef struct {
+    DcaeLayer layer;
+    DcaeLayerWeights weights;
+    DcaeProgram program;
+    DcaeValue values[3];
+    DcaeOp op;
+    CheckTensor *in, *out, *residual;
+    float *packed;
+    char name[160];
+} Case;
+
+static const char *const act_names[] = {"", " relu", " silu", " gelu", " mish"};
+static const char *const shuffle_names[] = {"", " down", " up"};
+static const char *const shortcut_names[] = {"", " +mean", " +repeat", " +down_mean",
+                                             " +up_repeat"};
+
+static void case_layer(Case *k, const Form *form)
+{
+    DcaeLayer *l = &k->layer;
+    gboolean down = form->stride == 2 || form->shuffle == DCAE_SHUFFLE_DOWN;
+    gboolean up = form->nearest2 || form->shuffle == DCAE_SHUFFLE_UP;
+    l->ksize = form->ksize ? form->ksize : 3;
+    *l = (DcaeLayer){.kind = l->ksize == 1 ? DCAE_OP_LINEAR : DCAE_OP_CONV,
+                     .label = k->name,
+                     .in_c = form->in_c,
+                     .conv_c = form->conv_c,
+                     .out_c = form->shuffle == DCAE_SHUFFLE_DOWN ? 4 * form->conv_c
+                              : form->shuffle == DCAE_SHUFFLE_UP ? form->conv_c / 4
+                                                                 : form->conv_c,
+                     .ksize = l->ksize,
+                     .stride = form->stride ? form->stride : 1,
+                     .nearest2 = form->nearest2,
+                     .bias = form->bias,
+                     .act = form->act,
+                     .shuffle = form->shuffle,
+                     .shortcut = form->shortcut,
+                     .norm = form->norm,
+                     .residual = form->residual,
+                     .row_ratio_up = up ? 2 : 1,
+                     .row_ratio_down = down ? 2 : 1,
+                     .above = l->ksize / 2,
+                     .below = l->ksize / 2};
+}
+
+static void case_name(Case *k, guint h, guint w)
+{
+    const DcaeLayer *l = &k->layer;
+    g_snprintf(k->name, sizeof k->name, "%s %u->%u%s%s%s%s%s%s%s%s %ux%u",
+               l->kind == DCAE_OP_LINEAR ? "linear" : "conv", l->in_c, l->conv_c,
+               l->stride == 2 ? " stride2" : "", l->nearest2 ? " nearest2" : "",
+               l->bias ? " bias" : "", act_names[l->act], shuffle_names[l->shuffle],
+               shortcut_names[l->shortcut], l->norm == DCAE_NORM_RMS ? " rms" : "",
+               l->residual ? " residual" : "", w, h);
+}
+
+/* h, w: the input's size. The op takes in_c0 and out_c0 channels behind the first. */
+static void case_values(Case *k, guint h, guint w, guint in_c0, guint out_c0, guint out_behind)
+{
+    const DcaeLayer *l = &k->layer;
+    guint up = l->row_ratio_up, down = l->row_ratio_down;
+    guint out_h = (h * up + down - 1) / down, out_w = (w * up + down - 1) / down;
+    k->values[0] = (DcaeValue){.h = h, .w = w, .c = in_c0 + l->in_c};
+    k->values[1] = (DcaeValue){.h = out_h, .w = out_w, .c = out_c0 + l->out_c + out_behind};
+    k->values[2] = (DcaeValue){.h = out_h, .w = out_w, .c = l->out_c};
+    k->program = (DcaeProgram){.values = k->values, .n_values = 3, .ops = &k->op, .n_ops = 1};
+    k->op = (DcaeOp){.kind = l->kind,
+                     .layer = l,
+                     .label = k->name,
+                     .in = 0,
+                     .in_c0 = in_c0,
+                     .out = 1,
+                     .out_c0 = out_c0,
+                     .residual = l->residual ? 2 : DCAE_NO_VALUE,
+                     .state = DCAE_NO_VALUE};
+    k->in = check_tensor_new(h, w, k->values[0].c, in_c0, l->in_c, 0, h);
+    k->out = check_tensor_new(out_h, out_w, k->values[1].c, out_c0, l->out_c, 0, out_h);
+    k->residual = check_tensor_new(out_h, out_w, l->out_c, 0, l->out_c, 0, out_h);
+}
+
+static float *random_array(Check *check, gsize n, float scale)
+{
+    float *a = check_alloc(n);
+    check_fill(check, a, n, CHECK_NORMAL);
+    for (gsize i = 0; i < n; i++)
+        a[i] *= scale;
+    return a;
+}
+
+static void case_weights(Check *check, Case *k)
+{
+    const DcaeLayer *l = &k->layer;
+    const DcaeCpuKernel *kernel = &check->build->kernels.kernel[l->kind];
+    gsize terms = (gsize)l->in_c * l->ksize * l->ksize;
+    k->weights = (DcaeLayerWeights){
+        .weight = random_array(check, l->conv_c * terms, 1 / sqrtf((float)terms)),
+        .bias = l->bias ? random_array(check, l->conv_c, 0.3f) : NULL,
+        .norm_weight = l->norm == DCAE_NORM_RMS ? random_array(check, l->out_c, 1) : NULL,
+        .norm_bias = l->norm == DCAE_NORM_RMS ? random_array(check, l->out_c, 0.3f) : NULL};
+    k->packed = check_alloc(kernel->packed_bytes(l) / sizeof(float));
+    kernel->pack(l, &k->weights, k->packed);
+}
+
+static void case_free(Case *k)
+{
+    dcae_aligned_free((gpointer)k->weights.weight);
+    dcae_aligned_free((gpointer)k->weights.bias);
+    dcae_aligned_free((gpointer)k->weights.norm_weight);
+    dcae_aligned_free((gpointer)k->weights.norm_bias);
+    dcae_aligned_free(k->packed);
+    check_tensor_free(k->in);
+    check_tensor_free(k->out);
+    check_tensor_free(k->residual);
+}
+
+static DcaeCpuCall case_call(const Case *k)
+{
+    return (DcaeCpuCall){.program = &k->program,
+                         .op = &k->op,
+                         .packed = k->packed,
+                         .in = k->in->rows,
+                         .out = k->out->rows,
+                         .residual = k->residual->rows,
+                         .y0 = 0,
+                         .y1 = k->values[1].h};
+}
+
+/* ---- against the definition */
+
+static double *dense(const CheckTensor *t)
+{
+    const DcaeRows *r = &t->rows;
+    double *d = g_new(double, (gsize)r->h * r->w * r->c), *to = d;
+    for (guint y = 0; y < r->h; y++)
+        for (guint x = 0; x < r->w; x++)
+            for (guint c = 0; c < r->c; c++)
+                *to++ = r->data[y * r->row_stride + x * r->pixel_stride + c];
+    return d;
+}
+
+/* Errors of a chain of k products grow like sqrt(k) roundings of the running sum; eight of them,
+ * and eight roundings for what follows the sum. Winograd's F(4×4) divides and multiplies by up to 6
+ * and 4 on both sides of the sum; its worst case over all checks was 9 times that of the direct
+ * form. */
+static double tolerance(const DcaeLayer *l)
+{
+    double terms = (double)l->in_c * l->ksize * l->ksize;
+    gboolean transformed = l->ksize == 3 && l->stride == 1;
+    return ldexp(1, -24) * (8 + 8 * sqrt(terms)) * (transformed ? 4 : 1);
+}
+
+static void compare(Check *check, const Case *k)
+{
+    const DcaeLayer *l = &k->layer;
+    Definition def = {.layer = l,
+                      .weights = &k->weights,
+                      .in_h = k->values[0].h,
+                      .in_w = k->values[0].w,
+                      .out_h = k->values[1].h,
+                      .out_w = k->values[1].w};
+    double *in = dense(k->in), *residual = l->residual ? dense(k->residual) : NULL;
+    double *got = dense(k->out), allowed = tolerance(l);
+    gsize n = (gsize)def.out_h * def.out_w * l->out_c;
+    def.in = in;
+    def.residual = residual;
+    def_conv(&def);
+    for (gsize i = 0; i < n; i++) {
+        double error = fabs(got[i] - def.out[i]);
+        if (!(error <= allowed * def.scale[i]))
+            check_fail(check,
+                       "%s: pixel (%" G_GSIZE_FORMAT ", %" G_GSIZE_FORMAT
+                       ") channel %" G_GSIZE_FORMAT " is %.9g, not %.9g: %.1f times the tolerance",
+                       k->name, i / l->out_c % def.out_w, i / l->out_c / def.out_w, i % l->out_c,
+                       got[i], def.out[i], error / (allowed * def.scale[i]));
+    }
+    g_free(in);
+    g_free(residual);
+    g_free(got);
+    g_free(def.out);
+    g_free(def.scale);
+}
+
+/* ---- cut into bands */
+
+/* Runs output rows [y0, y1) with only those rows in memory that the layer names, and compares. */
+static void check_band(Check *check, const Case *k, guint y0, guint y1)
+{
+    const DcaeCpuKernel *kernel = &check->build->kernels.kernel[k->layer.kind];
+    DcaeCpuCall call = case_call(k);
+    gint in_y0, in_y1;
+    dcae_op_input_rows(&k->op, y0, y1, &in_y0, &in_y1);
+    in_y0 = MAX(in_y0, 0);
+    in_y1 = MIN(in_y1, (gint)k->values[0].h);
+    CheckTensor *in = check_tensor_rows(k->in, (guint)in_y0, (guint)(in_y1 - in_y0));
+    CheckTensor *residual = check_tensor_rows(k->residual, y0, y1 - y0);
+    CheckTensor *out = check_tensor_rows(k->out, y0, y1 - y0);
+    check_tensor_poison(out);
+    call.in = in->rows;
+    call.residual = residual->rows;
+    call.out = out->rows;
+    call.y0 = y0;
+    call.y1 = y1;
+    check_run(check, kernel, &call);
+    check_tensor_guards(check, out);
+    const float *whole = k->out->floats + y0 * out->rows.row_stride;
+    for (gsize i = 0; i < out->n_floats; i++)
+        if (memcmp(whole + i, out->floats + i, sizeof(float)) != 0) {
+            check_fail(check, "%s: rows %u to %u differ from the whole: %.9g, not %.9g", k->name,
+                       y0, y1, out->floats[i], whole[i]);
+            break;
+        }
+    check_tensor_free(in);
+    check_tensor_free(residual);
+    check_tensor_free(out);
+}
+
+static void check_bands(Check *check, const Case *k)
+{
+    const DcaeCpuKernel *kernel = &check->build->kernels.kernel[k->layer.kind];
+    guint align = kernel->row_align ? kernel->row_align(&k->layer) : 1, h = k->values[1].h;
+    for (guint y = 0; y < h;) {
+        guint rows = align * check_range(check, 1, 1 + h / align / 2);
+        check_band(check, k, y, MIN(y + rows, h));
+        y += rows;
+    }
+}
+
+static void check_form(Check *check, const Form *form, guint h, guint w, CheckFill fill)
+{
+    Case k = {0};
+    gboolean offsets = form->shortcut == DCAE_SHORTCUT_NONE && fill == CHECK_NORMAL;
+    case_layer(&k, form);
+    case_name(&k, h, w);
+    if (!check_begin(check, k.name))
+        return;
+    guint in_c0 = offsets ? check_range(check, 0, 5) : 0;
+    guint out_c0 = offsets ? check_range(check, 0, 5) : 0;
+    guint behind = offsets ? check_range(check, 0, 1) * 7 : 0;
+    case_values(&k, h, w, in_c0, out_c0, behind);
+    case_weights(check, &k);
+    check_tensor_fill(check, k.in, fill);
+    check_tensor_fill(check, k.residual, fill);
+    check_tensor_poison(k.out);
+    DcaeCpuCall call = case_call(&k);
+    check_run(check, &check->build->kernels.kernel[k.layer.kind], &call);
+    check_tensor_guards(check, k.out);
+    compare(check, &k);
+    check_bands(check, &k);
+    check_end(check, k.name);
+    case_free(&k);
+}
+
+static const Form forms[] = {
+    {.in_c = 16, .conv_c = 16, .ksize = 1},
+    {.in_c = 37, .conv_c = 21, .ksize = 1, .bias = TRUE, .act = DCAE_ACT_SILU},
+    {.in_c = 128, .conv_c = 600, .ksize = 1, .bias = TRUE},
+    {.in_c = 1100, .conv_c = 40, .ksize = 1, .norm = DCAE_NORM_RMS, .residual = TRUE},
+    {.in_c = 33, .conv_c = 48, .ksize = 1, .act = DCAE_ACT_GELU, .residual = TRUE},
+    {.in_c = 3, .conv_c = 32, .bias = TRUE},
+    {.in_c = 32, .conv_c = 3, .bias = TRUE},
+    {.in_c = 1, .conv_c = 1},
+    {.in_c = 5, .conv_c = 9, .bias = TRUE, .act = DCAE_ACT_MISH},
+    {.in_c = 16, .conv_c = 16, .bias = TRUE, .act = DCAE_ACT_SILU},
+    {.in_c = 32, .conv_c = 32, .bias = TRUE, .act = DCAE_ACT_SILU},
+    {.in_c = 32, .conv_c = 32, .norm = DCAE_NORM_RMS, .residual = TRUE},
+    {.in_c = 40, .conv_c = 72, .bias = TRUE, .act = DCAE_ACT_RELU, .norm = DCAE_NORM_RMS},
+    {.in_c = 128, .conv_c = 128, .norm = DCAE_NORM_RMS, .residual = TRUE},
+    {.in_c = 272, .conv_c = 48, .bias = TRUE, .act = DCAE_ACT_GELU},
+    {.in_c = 64, .conv_c = 16, .bias = TRUE, .shortcut = DCAE_SHORTCUT_MEAN},
+    {.in_c = 16, .conv_c = 64, .bias = TRUE, .shortcut = DCAE_SHORTCUT_REPEAT},
+    {.in_c = 3, .conv_c = 8, .bias = TRUE, .shuffle = DCAE_SHUFFLE_DOWN},
+    {.in_c = 32, .conv_c = 8, .shuffle = DCAE_SHUFFLE_DOWN, .shortcut = DCAE_SHORTCUT_DOWN_MEAN},
+    {.in_c = 32,
+     .conv_c = 16,
+     .bias = TRUE,
+     .shuffle = DCAE_SHUFFLE_DOWN,
+     .shortcut = DCAE_SHORTCUT_DOWN_MEAN},
+    {.in_c = 32, .conv_c = 12, .bias = TRUE, .shuffle = DCAE_SHUFFLE_UP},
+    {.in_c = 64,
+     .conv_c = 128,
+     .bias = TRUE,
+     .shuffle = DCAE_SHUFFLE_UP,
+     .shortcut = DCAE_SHORTCUT_UP_REPEAT},
+    {.in_c = 32,
+     .conv_c = 128,
+     .bias = TRUE,
+     .shuffle = DCAE_SHUFFLE_UP,
+     .shortcut = DCAE_SHORTCUT_UP_REPEAT},
+    {.in_c = 16, .conv_c = 32, .stride = 2, .bias = TRUE},
+    {.in_c = 64, .conv_c = 128, .stride = 2, .bias = TRUE, .shortcut = DCAE_SHORTCUT_DOWN_MEAN},
+    {.in_c = 20, .conv_c = 20, .nearest2 = TRUE, .bias = TRUE, .act = DCAE_ACT_SILU},
+    {.in_c = 64, .conv_c = 32, .nearest2 = TRUE, .bias = TRUE, .shortcut = DCAE_SHORTCUT_UP_REPEAT},
+    {.in_c = 32, .conv_c = 32, .nearest2 = TRUE, .norm = DCAE_NORM_RMS, .residual = TRUE},
+};
+
+/* Heights and widths of the input; forms that halve a picture take even ones. */
+static const guint sizes[][2] = {{1, 1}, {2, 3},   {4, 4},  {5, 9},
+                                 {8, 6}, {11, 13}, {3, 34}, {17, 20}};
+
+void check_conv(Check *check)
+{
+    for (gsize f = 0; f < G_N_ELEMENTS(forms); f++) {
+        guint even =
+            forms[f].shuffle == DCAE_SHUFFLE_DOWN || forms[f].shortcut == DCAE_SHORTCUT_DOWN_MEAN;
+        for (gsize s = 0; s < G_N_ELEMENTS(sizes); s++)
+            check_form(check, &forms[f], sizes[s][0] << even, sizes[s][1] << even, CHECK_NORMAL);
+        for (CheckFill fill = CHECK_ZERO; fill < CHECK_N_FILLS; fill++)
+            check_form(check, &forms[f], 6, 10, fill);
+    }
+}
+
+/* ---- speed */
+
+typedef struct {
+    Form form;
+    guint h, w; /* of the input */
+} Timing;
+
+static const Timing timings[] = {
+    {{.in_c = 128, .conv_c = 128, .bias = TRUE, .act = DCAE_ACT_SILU}, 512, 512},
+    {{.in_c = 128, .conv_c = 128, .norm = DCAE_NORM_RMS, .residual = TRUE}, 512, 512},
+    {{.in_c = 256, .conv_c = 256, .bias = TRUE, .act = DCAE_ACT_SILU}, 256, 256},
+    {{.in_c = 256, .conv_c = 256, .norm = DCAE_NORM_RMS, .residual = TRUE}, 256, 256},
+    {{.in_c = 512, .conv_c = 512, .bias = TRUE, .act = DCAE_ACT_SILU}, 128, 128},
+    {{.in_c = 512, .conv_c = 512, .norm = DCAE_NORM_RMS, .residual = TRUE}, 128, 128},
+    {{.in_c = 1024, .conv_c = 1024, .bias = TRUE, .act = DCAE_ACT_SILU}, 16, 16},
+    {{.in_c = 128, .conv_c = 256, .stride = 2, .bias = TRUE}, 512, 512},
+    {{.in_c = 256, .conv_c = 512, .stride = 2, .bias = TRUE, .shortcut = DCAE_SHORTCUT_DOWN_MEAN},
+     256,
+     256},
+    {{.in_c = 256,
+      .conv_c = 128,
+      .nearest2 = TRUE,
+      .bias = TRUE,
+      .shortcut = DCAE_SHORTCUT_UP_REPEAT},
+     256,
+     256},
+    {{.in_c = 512,
+      .conv_c = 512,
+      .nearest2 = TRUE,
+      .bias = TRUE,
+      .shortcut = DCAE_SHORTCUT_UP_REPEAT},
+     64,
+     64},
+    {{.in_c = 512, .conv_c = 4096, .ksize = 1, .bias = TRUE, .act = DCAE_ACT_SILU}, 64, 64},
+    {{.in_c = 2048, .conv_c = 512, .ksize = 1, .norm = DCAE_NORM_RMS, .residual = TRUE}, 64, 64},
+    {{.in_c = 1024, .conv_c = 3072, .ksize = 1}, 16, 16},
+    {{.in_c = 3, .conv_c = 128, .bias = TRUE}, 512, 512},
+    {{.in_c = 128, .conv_c = 3, .bias = TRUE}, 512, 512},
+    /* The demonstration model's at 320×240. */
+    {{.in_c = 3, .conv_c = 8, .bias = TRUE, .shuffle = DCAE_SHUFFLE_DOWN}, 240, 320},
+    {{.in_c = 32, .conv_c = 32, .bias = TRUE, .act = DCAE_ACT_SILU}, 120, 160},
+    {{.in_c = 32, .conv_c = 32, .norm = DCAE_NORM_RMS, .residual = TRUE}, 120, 160},
+    {{.in_c = 32,
+      .conv_c = 16,
+      .bias = TRUE,
+      .shuffle = DCAE_SHUFFLE_DOWN,
+      .shortcut = DCAE_SHORTCUT_DOWN_MEAN},
+     120,
+     160},
+    {{.in_c = 64, .conv_c = 64, .norm = DCAE_NORM_RMS, .residual = TRUE}, 60, 80},
+    {{.in_c = 64,
+      .conv_c = 128,
+      .bias = TRUE,
+      .shuffle = DCAE_SHUFFLE_UP,
+      .shortcut = DCAE_SHORTCUT_UP_REPEAT},
+     60,
+     80},
+    {{.in_c = 32, .conv_c = 12, .bias = TRUE, .shuffle = DCAE_SHUFFLE_UP}, 120, 160},
+};
+
+static void bench_form(Check *check, const Form *form, guint h, guint w)
+{
+    Case k = {0};
+    case_layer(&k, form);
+    case_name(&k, h, w);
+    if (!check_begin(check, k.name))
+        return;
+    case_values(&k, h, w, 0, 0, 0);
+    case_weights(check, &k);
+    check_tensor_fill(check, k.in, CHECK_CONSTANT);
+    check_tensor_fill(check, k.residual, CHECK_CONSTANT);
+    DcaeCpuCall call = case_call(&k);
+    double seconds = check_time(check, &check->build->kernels.kernel[k.layer.kind], &call, 0.4);
+    double pixels = form->shuffle ? (double)h * w : (double)k.values[1].h * k.values[1].w;
+    check_bench_line(check, k.name, seconds,
+                     2 * pixels * k.layer.ksize * k.layer.ksize * form->in_c * form->conv_c);
+    case_free(&k);
+}
+
+void bench_conv(Check *check)
+{
+    for (gsize t = 0; t < G_N_ELEMENTS(timings); t++)
+        bench_form(check, &timings[t].form, timings[t].h, timings[t].w);
+}

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * checkkernels.c - every kernel of every instruction set against its definition; with --bench the
+ * same kernels' speed.
+ *
+ *     checkkernels [--bench] [--filter=part of a name] [--isa=generic|avx2|avx512|emu512]
+ *                  [--seed=number] [--threads=number]
+ */
+#include "checkkernels.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define GUARD_BYTES 256
+#define GUARD 0xa5
+/* A NaN that no arithmetic makes. */
+#define POISON 0x7fa5a5a5u
+
+typedef struct {
+    const char *name;
+    void (*check)(Check *check);
+    void (*bench)(Check *check);
+} Family;
+
+static const Family families[] = {
+    {"conv", check_conv, bench_conv},
+};
+
+static guint n_cases, n_failed;
+
+/* ---- cases */
+
+gboolean check_begin(Check *check, const char *name)
+{
+    if (check->filter && !strstr(name, check->filter))
+        return FALSE;
+    guint32 seed[3] = {(guint32)check->seed, (guint32)(check->seed >> 32), g_str_hash(name)};
+    g_rand_set_seed_array(check->rand, seed, 3);
+    check->failures = 0;
+    return TRUE;
+}
+
+void check_end(Check *check, const char *name)
+{
+    printf("%s %u - %s %s\n", check->failures ? "not ok" : "ok", ++n_cases, check->build->isa,
+           name);
+    n_failed += check->failures > 0;
+    fflush(stdout);
+}
+
+void check_fail(Check *check, const char *format, ...)
+{
+    va_list args;
+    if (check->failures++ >= 5)
+        return;
+    va_start(args, format);
+    g_autofree char *text = g_strdup_vprintf(format, args);
+    va_end(args);
+    printf("# %s: %s (--seed=%" G_GUINT64_FORMAT ")\n", check->build->isa, text, check->seed);
+}
+
+/* ---- random numbers */
+
+guint check_range(Check *check, guint low, guint high)
+{
+    return low + g_rand_int(check->rand) % (high - low + 1);
+}
+
+static float random_normal(Check *check)
+{
+    double u = 1 - g_rand_double(check->rand), v = g_rand_double(check->rand);
+    return (float)(sqrt(-2 * log(u)) * cos(2 * G_PI * v));
+}
+
+void check_fill(Check *check, float *to, gsize n, CheckFill fill)
+{
+    float constant = random_normal(check);
+    for (gsize i = 0; i < n; i++) {
+        switch (fill) {
+        case CHECK_ZERO:
+            to[i] = 0;
+            break;
+        case CHECK_CONSTANT:
+            to[i] = constant;
+            break;
+        case CHECK_MIXED:
+            to[i] = ldexpf(random_normal(check), (int)check_range(check, 0, 16) - 12);
+            break;
+        default:
+            to[i] = random_normal(check);
+            break;
+        }
+    }
+}
+
+/* ---- tensors */
+
+static void poison(float *to, gsize n)
+{
+    const guint32 bits = POISON;
+    for (gsize i = 0; i < n; i++)
+        memcpy(to + i, &bits, sizeof bits);
+}
+
+static gboolean is_poison(float x)
+{
+    guint32 bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits == POISON;
+}
+
+float *check_alloc(gsize n)
+{
+    float *memory = dcae_aligned_alloc(MAX(n, 1) * sizeof *memory);
+    g_assert(memory);
+    poison(memory, n);
+    return memory;
+}
+
+CheckTensor *check_tensor_new(guint h, guint w, guint value_c, guint c0, guint c, guint row0,
+                              guint n_rows)
+{
+    CheckTensor *t = g_new0(CheckTensor, 1);
+    gsize stride = (value_c + 15) / 16 * 16;
+    t->value_c = value_c;
+    t->c0 = c0;
+    t->n_rows = n_rows;
+    t->n_floats = (gsize)n_rows * w * stride;
+    t->memory = dcae_aligned_alloc(t->n_floats * sizeof(float) + 2 * GUARD_BYTES);
+    g_assert(t->memory);
+    memset(t->memory, GUARD, t->n_floats * sizeof(float) + 2 * GUARD_BYTES);
+    t->floats = (float *)((char *)t->memory + GUARD_BYTES);
+    memset(t->floats, 0, t->n_floats * sizeof(float));
+    t->rows = (DcaeRows){.data = t->floats + c0,
+                         .row0 = (gint)row0,
+                         .h = h,
+                         .w = w,
+                         .c = c,
+                         .pixel_stride = stride,
+                         .row_stride = stride * w};
+    return t;
+}
+
+void check_tensor_free(CheckTensor *tensor)
+{
+    if (!tensor)
+        return;
+    dcae_aligned_free(tensor->memory);
+    g_free(tensor);
+}
+
+void check_tensor_poison(CheckTensor *tensor)
+{
+    poison(tensor->floats, tensor->n_floats);
+}
+
+void check_tensor_fill(Check *check, CheckTensor *tensor, CheckFill fill)
+{
+    gsize pixels = (gsize)tensor->n_rows * tensor->rows.w;
+    for (gsize i = 0; i < pixels; i++)
+        check_fill(check, tensor->floats + i * tensor->rows.pixel_stride, tensor->value_c, fill);
+}
+
+CheckTensor *check_tensor_rows(const CheckTensor *t, guint row0, guint n_rows)
+{
+    CheckTensor *copy =
+        check_tensor_new(t->rows.h, t->rows.w, t->value_c, t->c0, t->rows.c, row0, n_rows);
+    memcpy(copy->floats, t->floats + (row0 - (gsize)t->rows.row0) * t->rows.row_stride,
+           copy->n_floats * sizeof(float));
+    return copy;
+}
+
+void check_tensor_guards(Check *check, const CheckTensor *t)
+{
+    const guchar *bytes = t->memory;
+    gsize n = t->n_floats * sizeof(float);
+    for (gsize i = 0; i < GUARD_BYTES; i++)
+        if (bytes[i] != GUARD || bytes[GUARD_BYTES + n + i] != GUARD) {
+            check_fail(check, "guard byte %" G_GSIZE_FORMAT " was overwritten", i);
+            return;
+        }
+    gboolean last = t->c0 + t->rows.c == t->value_c;
+    for (gsize i = 0; i < t->n_floats; i++) {
+        gsize c = i % t->rows.pixel_stride;
+        if (c >= t->c0 && c < t->c0 + t->rows.c)
+            continue;
+        if (c >= t->value_c && last ? t->floats[i] != 0 : !is_poison(t->floats[i])) {
+            check_fail(check, "channel %" G_GSIZE_FORMAT " outside the op's is %g", c,
+                       t->floats[i]);
+            return;
+        }
+    }
+}
+
+/* ---- running */
+
+void check_run(Check *check, const DcaeCpuKernel *kernel, const DcaeCpuCall *call)
+{
+    gsize n = kernel->n_tasks(call),
+          bytes = kernel->scratch_bytes ? kernel->scratch_bytes(call) : 0;
+    guchar *scratch = dcae_aligned_alloc(bytes + GUARD_BYTES);
+    gsize *order = g_new(gsize, n);
+    g_assert(scratch);
+    for (gsize i = 0; i < n; i++)
+        order[i] = i;
+    for (gsize i = n; i > 1; i--) {
+        gsize j = g_rand_int(check->rand) % i, t = order[j];
+        order[j] = order[i - 1];
+        order[i - 1] = t;
+    }
+    memset(scratch + bytes, GUARD, GUARD_BYTES);
+    for (gsize i = 0; i < n; i++) {
+        poison((float *)scratch, bytes / sizeof(float));
+        kernel->run(call, order[i], scratch);
+    }
+    for (gsize i = 0; i < GUARD_BYTES; i++)
+        if (scratch[bytes + i] != GUARD) {
+            check_fail(check, "scratch memory: byte %" G_GSIZE_FORMAT " behind the end", i);
+            break;
+        }
+    dcae_aligned_free(scratch);
+    g_free(order);
+}
+
+typedef struct {
+    const DcaeCpuKernel *kernel;
+    const DcaeCpuCall *call;
+    guchar *scratch;
+    gsize scratch_stride;
+} Timed;
+
+static void timed_task(gpointer data, gsize task, guint thread)
+{
+    const Timed *t = data;
+    t->kernel->run(t->call, task, t->scratch + thread * t->scratch_stride);
+}
+
+static int compare_double(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double check_time(Check *check, const DcaeCpuKernel *kernel, const DcaeCpuCall *call,
+                  double seconds)
+{
+    enum { MAX_RUNS = 1000 };
+    double times[MAX_RUNS], total = 0;
+    guint n = 0, threads = dcae_pool_threads(check->pool);
+    gsize bytes = kernel->scratch_bytes ? kernel->scratch_bytes(call) : 0;
+    Timed timed = {.kernel = kernel, .call = call, .scratch_stride = (bytes + 4159) / 64 * 64};
+    timed.scratch = dcae_aligned_alloc(threads * timed.scratch_stride);
+    g_assert(timed.scratch);
+    dcae_pool_run(check->pool, kernel->n_tasks(call), timed_task, &timed);
+    while (n < 5 || (total < seconds && n < MAX_RUNS)) {
+        gint64 start = g_get_monotonic_time();
+        dcae_pool_run(check->pool, kernel->n_tasks(call), timed_task, &timed);
+        times[n] = (double)(g_get_monotonic_time() - start) * 1e-6;
+        total += times[n++];
+    }
+    dcae_aligned_free(timed.scratch);
+    qsort(times, n, sizeof times[0], compare_double);
+    printf("# best %.3f ms of %u\n", times[0] * 1e3, n);
+    return times[n / 2];
+}
+
+void check_bench_line(Check *check, const char *name, double seconds, double flop)
+{
+    printf("%-8s %-44s %2u threads %9.3f ms %8.1f GFLOP/s\n", check->build->isa, name,
+           dcae_pool_threads(check->pool), seconds * 1e3, flop / seconds * 1e-9);
+    fflush(stdout);
+}
+
+/* ---- main */
+
+static gsize make_builds(CheckBuild builds[4])
+{
+    gsize n = 0;
+    builds[n].isa = "generic";
+    dcae_cpu_kernels_init(&builds[n++].kernels, DCAE_ISA_GENERIC);
+#ifdef DCAE_HAVE_AVX2
+    if (dcae_cpu_isa() >= DCAE_ISA_AVX2) {
+        builds[n].isa = "avx2";
+        dcae_cpu_kernels_init(&builds[n++].kernels, DCAE_ISA_AVX2);
+        DcaeCpuKernels *emulated = &builds[n].kernels;
+        builds[n++].isa = "emu512";
+        dcae_cpu_kernels_init(emulated, DCAE_ISA_GENERIC);
+        dcae_cpu_conv_emu512(emulated);
+        dcae_cpu_gemm_emu512(emulated);
+        dcae_cpu_dwconv_emu512(emulated);
+        dcae_cpu_attention_emu512(emulated);
+        dcae_cpu_norm_emu512(emulated);
+        dcae_cpu_pixel_emu512(emulated);
+        dcae_cpu_blend_emu512(emulated);
+    }
+#endif
+#ifdef DCAE_HAVE_AVX512
+    if (dcae_cpu_isa() >= DCAE_ISA_AVX512) {
+        builds[n].isa = "avx512";
+        dcae_cpu_kernels_init(&builds[n++].kernels, DCAE_ISA_AVX512);
+    }
+#endif
+    return n;
+}
+
+int main(int argc, char **argv)
+{
+    static CheckBuild builds[4];
+    gboolean bench = FALSE;
+    gint threads = 2;
+    gint64 seed = g_get_real_time() & 0xffffff;
+    g_autofree char *filter = NULL, *isa = NULL;
+    const GOptionEntry entries[] = {
+        {"bench", 0, 0, G_OPTION_ARG_NONE, &bench, "measure instead of checking", NULL},
+        {"filter", 0, 0, G_OPTION_ARG_STRING, &filter, "only names that contain this", "TEXT"},
+        {"isa", 0, 0, G_OPTION_ARG_STRING, &isa, "only this instruction set", "NAME"},
+        {"seed", 0, 0, G_OPTION_ARG_INT64, &seed, "of the random numbers", "N"},
+        {"threads", 0, 0, G_OPTION_ARG_INT, &threads, "for --bench", "N"},
+        {NULL}};
+    g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+    g_autoptr(GError) error = NULL;
+    g_option_context_add_main_entries(context, entries, NULL);
+    if (!g_option_context_parse(context, &argc, &argv, &error)) {
+        fprintf(stderr, "%s\n", error->message);
+        return 2;
+    }
+    Check check = {.seed = (guint64)seed, .filter = filter, .rand = g_rand_new()};
+    if (bench && !(check.pool = dcae_pool_new((guint)threads, &error))) {
+        fprintf(stderr, "%s\n", error->message);
+        return 2;
+    }
+    printf("# --seed=%" G_GINT64_FORMAT "\n", seed);
+    gsize n_builds = make_builds(builds);
+    for (gsize b = 0; b < n_builds; b++) {
+        check.build = &builds[b];
+        if (isa && strcmp(isa, builds[b].isa) != 0)
+            continue;
+        for (gsize f = 0; f < G_N_ELEMENTS(families); f++)
+            (bench ? families[f].bench : families[f].check)(&check);
+    }
+    if (!bench)
+        printf("1..%u\n", n_cases);
+    g_rand_free(check.rand);
+    dcae_pool_free(check.pool);
+    return n_failed > 0;
+}
