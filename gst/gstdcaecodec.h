@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * gstdcaecodec.h - what dcaeenc and dcaedec share: their common properties,
+ * the model that a worker thread loads, planning, running, statistics and the
+ * way errors of the library become messages. An element embeds one
+ * GstDcaeCodec. Knows no caps of latents; gstdcaelatent.h does.
+ *
+ * Threads. Properties may be read and set by any thread. start() and stop()
+ * belong to the state change; interrupt() and set_flushing() may come from any
+ * thread and end every wait; everything else is for the streaming thread.
+ */
+#ifndef __GST_DCAE_CODEC_H__
+#define __GST_DCAE_CODEC_H__
+
+#include <dcae.h>
+#include <gst/gst.h>
+#include <gst/video/video.h>
+
+G_BEGIN_DECLS
+
+/* Raw video of both elements. GRAY8 is replicated on encode and BT.709 luma on
+ * decode; alpha is ignored on encode and opaque on decode. */
+#define GST_DCAE_RAW_FORMATS \
+  "{ RGB, BGR, RGBx, BGRx, xRGB, xBGR, RGBA, BGRA, ARGB, ABGR, GBR, GRAY8, " \
+  "NV12, I420 }"
+
+#define GST_DCAE_MAX_BATCH 64
+
+/* Properties of an element that are not shared start here. */
+#define GST_DCAE_PROP_OWN 100
+
+#define GST_TYPE_DCAE_BACKEND (gst_dcae_backend_get_type ())
+GType gst_dcae_backend_get_type (void);
+#define GST_TYPE_DCAE_PRECISION (gst_dcae_precision_get_type ())
+GType gst_dcae_precision_get_type (void);
+#define GST_TYPE_DCAE_TILING (gst_dcae_tiling_get_type ())
+GType gst_dcae_tiling_get_type (void);
+
+/* Values of the shared properties. Strings are owned; "" is kept as NULL. */
+typedef struct
+{
+  gchar *model, *variant, *config;
+  DcaeBackendKind backend;
+  gint device;                  /* -1: any */
+  DcaePrecision precision;
+  guint threads;                /* 0: all */
+  DcaeTilingMode tiling;
+  guint tile_width, tile_height;        /* pixels */
+  guint tile_stride_width, tile_stride_height;  /* pixels; 0: seven eighths */
+  guint64 memory_limit;         /* MiB; 0: half of what is free */
+  guint batch_size;
+  gboolean slicing;
+  gboolean scale_latents;
+  guint latent_channels;        /* 0: all */
+} GstDcaeSettings;
+
+/* What a latent stream says about its model. Strings are borrowed. */
+typedef struct
+{
+  const gchar *name;            /* NULL: not named */
+  const gchar *hash;            /* NULL: not given */
+  guint channels;
+  guint ratio;                  /* 0: not given */
+} GstDcaeModelRequest;
+
+typedef enum
+{
+  GST_DCAE_LOAD_NONE,
+  GST_DCAE_LOAD_RUNNING,
+  GST_DCAE_LOAD_DONE,
+  GST_DCAE_LOAD_FAILED,         /* its error was posted */
+} GstDcaeLoadState;
+
+typedef struct
+{
+  GstElement *element;          /* borrowed: the element that embeds this */
+  DcaeDirection direction;
+
+  /* Protected by the element's object lock. */
+  GstDcaeSettings settings;
+  gboolean started;
+  const gchar *active_backend, *active_tiling;  /* static; NULL: none yet */
+  guint64 frames, dropped, peak_bytes;
+  gdouble total_ms;
+
+  /* Copy of settings made by start(); constant until stop(). */
+  GstDcaeSettings used;
+
+  GMutex lock;
+  GCond cond;
+  /* Protected by lock. */
+  GstDcaeLoadState load_state;
+  gboolean stopping, flushing;
+  GCancellable *cancellable;
+
+  /* Written by the loader before load_state says so, then constant. */
+  DcaeModel *model;
+  DcaeCodec *codec;
+
+  GThread *loader;
+  gchar *request_name, *request_hash;
+  guint request_channels, request_ratio;
+
+  /* Streaming thread. failed: an error was posted that ends the stream. */
+  gboolean failed;
+} GstDcaeCodec;
+
+/* ---- life */
+
+void gst_dcae_codec_class_init (GObjectClass * klass);
+void gst_dcae_codec_init (GstDcaeCodec * self, GstElement * element,
+    DcaeDirection direction);
+void gst_dcae_codec_clear (GstDcaeCodec * self);
+
+/* TRUE where the property is a shared one. */
+gboolean gst_dcae_codec_set_property (GstDcaeCodec * self, guint prop_id,
+    const GValue * value);
+gboolean gst_dcae_codec_get_property (GstDcaeCodec * self, guint prop_id,
+    GValue * value);
+/* Logs that a property set while streaming waits for the next start. */
+void gst_dcae_codec_warn_late_property (GstDcaeCodec * self,
+    GParamSpec * pspec);
+
+/* Takes the settings over and resets the statistics. Posts an error and
+ * returns FALSE where settings exclude each other. */
+gboolean gst_dcae_codec_start (GstDcaeCodec * self);
+/* Ends loading, frees codec and model. Accepts what never started. */
+void gst_dcae_codec_stop (GstDcaeCodec * self);
+/* Before a change to READY: ends loading, waiting and running. */
+void gst_dcae_codec_interrupt (GstDcaeCodec * self);
+/* TRUE ends waiting and running, but not loading; FALSE allows them again. */
+void gst_dcae_codec_set_flushing (GstDcaeCodec * self, gboolean flushing);
+
+/* ---- model */
+
+/* Begins to load the model property, or where it is unset the model that
+ * request describes, or for request NULL the demonstration model. Keeps a
+ * model that is loaded, or on its way, where it is the one to use. Progress
+ * and errors are posted by the worker. */
+void gst_dcae_codec_load (GstDcaeCodec * self,
+    const GstDcaeModelRequest * request);
+/* Waits for the end of loading. GST_FLOW_OK: model and codec are there;
+ * GST_FLOW_FLUSHING: interrupted; GST_FLOW_ERROR: the error was posted. */
+GstFlowReturn gst_dcae_codec_wait (GstDcaeCodec * self);
+/* TRUE where a model is loaded; fills info, whose strings must not be used.
+ * For any thread. */
+gboolean gst_dcae_codec_peek_info (GstDcaeCodec * self, DcaeModelInfo * info);
+
+/* ---- frames */
+
+/* Frames that run together: 1 where live input has no known rate. pad is the
+ * sink pad, info what its caps say. Reports the latency to set. */
+guint gst_dcae_codec_choose_batch (GstDcaeCodec * self, GstPad * pad,
+    const GstVideoInfo * info, GstClockTime * latency);
+/* Plans for a geometry whose size, batch, edge, scale and latent_channels are
+ * filled in; tiling comes from the settings. Posts an error where it fails. */
+gboolean gst_dcae_codec_configure (GstDcaeCodec * self,
+    DcaeGeometry * geometry);
+/* Runs n frames, the first of which is number first of the stream. Posts an
+ * error where it fails. GST_FLOW_FLUSHING: interrupted. */
+GstFlowReturn gst_dcae_codec_run (GstDcaeCodec * self,
+    const DcaeImage * images, const DcaeLatent * latents, guint n,
+    guint first);
+void gst_dcae_codec_count_dropped (GstDcaeCodec * self);
+
+/* Describes a mapped frame to the library; it borrows the frame. */
+void gst_dcae_image_from_frame (DcaeImage * image, GstVideoFrame * frame);
+
+/* ---- pads */
+
+/* Caps for a getcaps function: own (taken) restricted by the named fields of
+ * what the peer of srcpad allows, then by filter (NULL: none). fields ends
+ * with NULL. */
+GstCaps *gst_dcae_codec_proxy_caps (GstPad * srcpad, GstCaps * own,
+    const gchar * const *fields, GstCaps * filter);
+
+/* ---- errors */
+
+/* Posts error (taken) as an element error whose text is "doing: message" and
+ * marks the stream as failed. A cancelled operation posts nothing. */
+void gst_dcae_codec_post_error (GstDcaeCodec * self, const gchar * doing,
+    GError * error);
+
+G_END_DECLS
+#endif /* __GST_DCAE_CODEC_H__ */
