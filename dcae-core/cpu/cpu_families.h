@@ -10,7 +10,7 @@
 #include "cpu_kernels.h"
 
 /* Each puts the kernels of one file into the table; `suffix` is VEC_SUFFIX of that build. */
-#define DCAE_CPU_FAMILIES(suffix)                             \
+#define DCAE_CPU_FAMILIES(suffix)                              \
     void dcae_cpu_conv_##suffix(DcaeCpuKernels *kernels);      \
     void dcae_cpu_gemm_##suffix(DcaeCpuKernels *kernels);      \
     void dcae_cpu_dwconv_##suffix(DcaeCpuKernels *kernels);    \

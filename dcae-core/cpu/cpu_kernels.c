@@ -5,15 +5,15 @@
  */
 #include "cpu_families.h"
 
-#define FILL(suffix)                        \
-    do {                                    \
-        dcae_cpu_conv_##suffix(kernels);    \
-        dcae_cpu_gemm_##suffix(kernels);    \
-        dcae_cpu_dwconv_##suffix(kernels);  \
+#define FILL(suffix)                          \
+    do {                                      \
+        dcae_cpu_conv_##suffix(kernels);      \
+        dcae_cpu_gemm_##suffix(kernels);      \
+        dcae_cpu_dwconv_##suffix(kernels);    \
         dcae_cpu_attention_##suffix(kernels); \
-        dcae_cpu_norm_##suffix(kernels);    \
-        dcae_cpu_pixel_##suffix(kernels);   \
-        dcae_cpu_blend_##suffix(kernels);   \
+        dcae_cpu_norm_##suffix(kernels);      \
+        dcae_cpu_pixel_##suffix(kernels);     \
+        dcae_cpu_blend_##suffix(kernels);     \
     } while (0)
 
 void dcae_cpu_kernels_init(DcaeCpuKernels *kernels, DcaeIsa isa)

@@ -8,8 +8,8 @@
 #include "cpu_pool.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 /* Rounds that a thread looks for work before it sleeps: some tens of microseconds, the time between
  * two steps of a frame. */

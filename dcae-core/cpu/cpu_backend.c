@@ -1,0 +1,648 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * cpu_backend.c - the contract of dcae_backend.h on the CPU: packs layers through the kernel table
+ * and runs the steps of a plan over the thread pool. Knows tensors by the names that layers carry,
+ * nothing of the network. Read next: cpu_kernels.h.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "../dcae_tensor.h"
+#include "cpu_families.h"
+#include "cpu_pool.h"
+
+/* Batch norm's; the norms inside kernels have their own. */
+#define BATCH_NORM_EPS 1e-5
+/* Packing reads a layer's weights beside the packed ones: more threads would need more memory than
+ * they save time. */
+#define MAX_PACK_THREADS 8
+/* Results that wait for their wait(). */
+#define N_RESULTS 4
+
+struct _DcaeWeights {
+    DcaeCpuKernels kernels;
+    guint n_layers;
+    gsize *offset; /* floats from packed, per layer; n_layers + 1 */
+    float *packed;
+};
+
+/* ---- probe and traits */
+
+static gboolean probe(const DcaeBackendParams *params, GError **error)
+{
+    if (params->precision == DCAE_PRECISION_F32)
+        return TRUE;
+    if (params->precision == DCAE_PRECISION_BF16)
+        g_set_error(error, DCAE_ERROR, DCAE_ERROR_UNSUPPORTED,
+                    "The CPU backend computes in f32; bf16 arithmetic is not yet built in.");
+    else
+        g_set_error(error, DCAE_ERROR, DCAE_ERROR_UNSUPPORTED,
+                    "The CPU backend computes in f32; f16 arithmetic needs CUDA.");
+    return FALSE;
+}
+
+/* The planner doesn't say which build will run: row_align() is the same in all of them (test_ops
+ * checks that), so the generic one, which runs anywhere, is asked. */
+static guint row_align(const DcaeProgram *program, const DcaeOp *op)
+{
+    DcaeCpuKernels kernels;
+    dcae_cpu_kernels_init(&kernels, DCAE_ISA_GENERIC);
+    if (op->layer && kernels.kernel[op->kind].row_align)
+        return kernels.kernel[op->kind].row_align(op->layer);
+    return op->kind == DCAE_OP_PIXELS_OUT ? 2 : 1; /* rows of 4:2:0 come in pairs */
+}
+
+static guint min_rows(const DcaeProgram *program, const DcaeOp *op)
+{
+    return 4 * row_align(program, op);
+}
+
+/* A value's slot as far as a kernel can tell without a plan. */
+static DcaeRows rows_of_value(const DcaeProgram *program, guint value)
+{
+    if (value == DCAE_NO_VALUE)
+        return (DcaeRows){0};
+    const DcaeValue *v = &program->values[value];
+    gsize stride = v->state ? v->c : dcae_round_up(v->c, 16);
+    return (DcaeRows){
+        .h = v->h, .w = v->w, .c = v->c, .pixel_stride = stride, .row_stride = v->w * stride};
+}
+
+/* The channels of its values that an op uses. */
+static void set_channels(const DcaeOp *op, DcaeRows *in, DcaeRows *out)
+{
+    if (op->layer) {
+        in->c = op->layer->in_c;
+        out->c = op->layer->out_c;
+    } else if (op->kind == DCAE_OP_ATTN_SUM) {
+        in->c = 2 * op->heads * op->head_dim;
+    } else if (op->kind == DCAE_OP_ATTN_APPLY) {
+        in->c = out->c = op->heads * op->head_dim;
+    }
+}
+
+static gsize workspace(const DcaeProgram *program, const DcaeOp *op, guint rows,
+                       gconstpointer backend_params)
+{
+    const DcaeBackendParams *params = backend_params;
+    DcaeCpuKernels kernels;
+    DcaeCpuCall call = {
+        .program = program,
+        .op = op,
+        .in = rows_of_value(program, op->in),
+        .out = rows_of_value(program, op->out),
+        .residual = rows_of_value(program, op->residual),
+        .above = rows_of_value(program, op->above),
+        .left = rows_of_value(program, op->left),
+        .y1 = rows,
+    };
+    dcae_cpu_kernels_init(&kernels, params->isa);
+    set_channels(op, &call.in, &call.out);
+    gsize bytes = kernels.kernel[op->kind].scratch_bytes(&call);
+    return (bytes + 63) / 64 * 64 * params->threads;
+}
+
+static void traits(const DcaeBackendParams *params, DcaeTraits *traits)
+{
+    *traits = (DcaeTraits){
+        .row_align = row_align,
+        .min_rows = min_rows,
+        .workspace = workspace,
+        .element_size = sizeof(float),
+        .backend_params = params,
+    };
+}
+
+/* ---- packing */
+
+typedef struct {
+    DcaeModel *model;
+    const DcaeProgram *program;
+    const DcaeBackendParams *params;
+    DcaeWeights *weights;
+    gint n_done;
+    GMutex mutex;
+    GError *error; /* the first one */
+} Packing;
+
+/* What pack() gets, owned. */
+typedef struct {
+    float *weight, *bias, *norm_weight, *norm_bias;
+} LayerArrays;
+
+static void arrays_clear(LayerArrays *arrays)
+{
+    g_free(arrays->weight);
+    g_free(arrays->bias);
+    g_free(arrays->norm_weight);
+    g_free(arrays->norm_bias);
+}
+
+static float *alloc_floats(gsize a, gsize b, const DcaeLayer *layer, GError **error)
+{
+    gsize n;
+    float *memory = dcae_mul_size(a, b, &n) ? g_try_new(float, MAX(n, 1)) : NULL;
+    if (!memory)
+        g_set_error(error, DCAE_ERROR, DCAE_ERROR_MEMORY,
+                    "No memory to read the weights of %s (%" G_GSIZE_FORMAT " × %" G_GSIZE_FORMAT
+                    " values).",
+                    layer->label, a, b);
+    return memory;
+}
+
+/* Keeps the rows that the layer picks, in place; returns how many. */
+static gsize pick_rows(const DcaeLayer *layer, float *rows, gsize n_rows, gsize row_floats)
+{
+    gsize kept = 0;
+    if (layer->pick_period == 0)
+        return n_rows;
+    for (gsize i = 0; i < n_rows; i++) {
+        gsize phase = i % layer->pick_period;
+        if (phase < layer->pick_first || phase >= (gsize)layer->pick_first + layer->pick_count)
+            continue;
+        if (kept != i)
+            memmove(rows + kept * row_floats, rows + i * row_floats, row_floats * sizeof(float));
+        kept++;
+    }
+    return kept;
+}
+
+/* Drops the input channels from in_c on, in place. */
+static void cut_inputs(const DcaeLayer *layer, float *rows, gsize n_rows, gsize taps)
+{
+    if (layer->in_prefix == 0)
+        return;
+    for (gsize i = 1; i < n_rows; i++)
+        memmove(rows + i * layer->in_c * taps, rows + i * layer->in_prefix * taps,
+                layer->in_c * taps * sizeof(float));
+}
+
+/* Inputs that one output channel of the stored tensors has. */
+static gsize stored_inputs(const DcaeLayer *layer)
+{
+    if (layer->kind == DCAE_OP_DWCONV)
+        return 1;
+    if (layer->kind == DCAE_OP_GROUPED_LINEAR)
+        return layer->in_c / layer->groups;
+    return layer->in_prefix > 0 ? layer->in_prefix : layer->in_c;
+}
+
+static gboolean read_named(DcaeModel *model, const char *prefix, const char *suffix,
+                           const guint64 *shape, guint rank, float *to, GError **error)
+{
+    g_autofree char *name = g_strconcat(prefix, suffix, NULL);
+    return dcae_model_read(model, name, shape, rank, to, error);
+}
+
+/* The stacked and picked rows of all sources. */
+static gboolean read_weight(DcaeModel *model, const DcaeLayer *layer, LayerArrays *arrays,
+                            GError **error)
+{
+    gsize inputs = stored_inputs(layer), taps = (gsize)layer->ksize * layer->ksize;
+    gsize n_rows = (gsize)layer->n_sources * layer->source_c;
+    guint64 shape[4] = {layer->source_c, inputs, layer->ksize, layer->ksize};
+    guint rank = layer->kind == DCAE_OP_LINEAR ? 2 : 4;
+    arrays->weight = alloc_floats(n_rows, inputs * taps, layer, error);
+    if (!arrays->weight)
+        return FALSE;
+    for (gsize i = 0; i < layer->n_sources; i++)
+        if (!read_named(model, layer->source[i], ".weight", shape, rank,
+                        arrays->weight + i * layer->source_c * inputs * taps, error))
+            return FALSE;
+    n_rows = pick_rows(layer, arrays->weight, n_rows, inputs * taps);
+    g_assert(n_rows == layer->conv_c);
+    cut_inputs(layer, arrays->weight, n_rows, taps);
+    return TRUE;
+}
+
+static gboolean read_bias(DcaeModel *model, const DcaeLayer *layer, LayerArrays *arrays,
+                          GError **error)
+{
+    guint64 shape = layer->source_c;
+    if (!layer->bias)
+        return TRUE;
+    arrays->bias = alloc_floats(layer->source_c, 1, layer, error);
+    if (!arrays->bias ||
+        !read_named(model, layer->source[0], ".bias", &shape, 1, arrays->bias, error))
+        return FALSE;
+    pick_rows(layer, arrays->bias, layer->source_c, 1);
+    return TRUE;
+}
+
+static gboolean read_rms_norm(DcaeModel *model, const DcaeLayer *layer, LayerArrays *arrays,
+                              GError **error)
+{
+    guint64 shape = layer->out_c;
+    arrays->norm_weight = alloc_floats(layer->out_c, 1, layer, error);
+    if (!arrays->norm_weight)
+        return FALSE;
+    arrays->norm_bias = alloc_floats(layer->out_c, 1, layer, error);
+    return arrays->norm_bias &&
+           read_named(model, layer->norm_name, ".weight", &shape, 1, arrays->norm_weight, error) &&
+           read_named(model, layer->norm_name, ".bias", &shape, 1, arrays->norm_bias, error);
+}
+
+/* Batch norm at inference is y = (x - mean) / sqrt(var + eps) · weight + bias: a factor for each
+ * row of the product and a new bias. */
+static gboolean fold_batch_norm(DcaeModel *model, const DcaeLayer *layer, LayerArrays *arrays,
+                                GError **error)
+{
+    static const char *const suffix[4] = {".weight", ".bias", ".running_mean", ".running_var"};
+    gsize n = layer->conv_c, inputs = stored_inputs(layer) * layer->ksize * layer->ksize;
+    guint64 shape = n;
+    g_autofree float *norm = alloc_floats(n, 4, layer, error);
+    g_assert(layer->act == DCAE_ACT_NONE && layer->out_c == layer->conv_c);
+    if (!norm)
+        return FALSE;
+    for (gsize i = 0; i < 4; i++)
+        if (!read_named(model, layer->norm_name, suffix[i], &shape, 1, norm + i * n, error))
+            return FALSE;
+    if (!arrays->bias) {
+        arrays->bias = alloc_floats(n, 1, layer, error);
+        if (!arrays->bias)
+            return FALSE;
+        memset(arrays->bias, 0, n * sizeof(float));
+    }
+    if (layer->in_prefix > 0)
+        inputs = inputs / layer->in_prefix * layer->in_c;
+    for (gsize c = 0; c < n; c++) {
+        double scale = norm[c] / sqrt(norm[3 * n + c] + BATCH_NORM_EPS);
+        for (gsize i = 0; i < inputs; i++)
+            arrays->weight[c * inputs + i] = (float)(arrays->weight[c * inputs + i] * scale);
+        arrays->bias[c] = (float)((arrays->bias[c] - norm[2 * n + c]) * scale + norm[n + c]);
+    }
+    return TRUE;
+}
+
+static gboolean pack_layer(Packing *p, guint index, GError **error)
+{
+    const DcaeLayer *layer = &p->program->layers[index];
+    const DcaeCpuKernel *kernel = &p->weights->kernels.kernel[layer->kind];
+    LayerArrays a = {0};
+    gboolean ok = layer->n_sources == 0 || (read_weight(p->model, layer, &a, error) &&
+                                            read_bias(p->model, layer, &a, error));
+    if (ok && layer->norm == DCAE_NORM_RMS)
+        ok = read_rms_norm(p->model, layer, &a, error);
+    if (ok && layer->norm == DCAE_NORM_BATCH)
+        ok = fold_batch_norm(p->model, layer, &a, error);
+    if (ok) {
+        DcaeLayerWeights weights = {a.weight, a.bias, a.norm_weight, a.norm_bias};
+        kernel->pack(layer, &weights, p->weights->packed + p->weights->offset[index]);
+    }
+    arrays_clear(&a);
+    return ok;
+}
+
+static void pack_task(gpointer data, gsize task, guint thread)
+{
+    Packing *p = data;
+    GError *error = NULL;
+    gboolean failed;
+    g_mutex_lock(&p->mutex);
+    failed = p->error != NULL;
+    g_mutex_unlock(&p->mutex);
+    if (failed || g_cancellable_is_cancelled(p->params->cancellable))
+        return;
+    if (!pack_layer(p, (guint)task, &error)) {
+        g_mutex_lock(&p->mutex);
+        if (!p->error)
+            p->error = error;
+        else
+            g_error_free(error);
+        g_mutex_unlock(&p->mutex);
+    }
+    gint done = g_atomic_int_add(&p->n_done, 1) + 1;
+    /* Thread 0 is the caller's own, and progress is promised to come on it. */
+    if (thread == 0 && p->params->progress)
+        p->params->progress("model-pack", (double)done / p->program->n_layers,
+                            p->params->progress_data);
+}
+
+static void weights_free(DcaeWeights *weights)
+{
+    if (!weights)
+        return;
+    dcae_aligned_free(weights->packed);
+    g_free(weights->offset);
+    g_free(weights);
+}
+
+/* Sizes of all layers; NULL where there is no memory for them. */
+static DcaeWeights *weights_new(const DcaeProgram *program, const DcaeBackendParams *params,
+                                GError **error)
+{
+    DcaeWeights *weights = g_new0(DcaeWeights, 1);
+    gsize total = 0;
+    gboolean fits = TRUE;
+    dcae_cpu_kernels_init(&weights->kernels, params->isa);
+    weights->n_layers = program->n_layers;
+    weights->offset = g_new0(gsize, (gsize)program->n_layers + 1);
+    for (guint i = 0; i < program->n_layers && fits; i++) {
+        const DcaeLayer *layer = &program->layers[i];
+        gsize bytes = weights->kernels.kernel[layer->kind].packed_bytes(layer);
+        fits = bytes <= G_MAXSIZE - 63 && dcae_add_size(total, (bytes + 63) / 64 * 64, &total);
+        weights->offset[i + 1] = total / sizeof(float);
+    }
+    weights->packed = fits ? dcae_aligned_alloc(total) : NULL;
+    if (!weights->packed) {
+        g_set_error(error, DCAE_ERROR, DCAE_ERROR_MEMORY,
+                    "No memory for the packed weights (%" G_GSIZE_FORMAT " MiB).", total >> 20);
+        weights_free(weights);
+        return NULL;
+    }
+    return weights;
+}
+
+static DcaeWeights *prepare(DcaeModel *model, const DcaeProgram *program,
+                            const DcaeBackendParams *params, GError **error)
+{
+    Packing p = {.model = model, .program = program, .params = params};
+    DcaePool *pool = dcae_pool_new(MIN(params->threads, MAX_PACK_THREADS), error);
+    if (!pool)
+        return NULL;
+    p.weights = weights_new(program, params, error);
+    if (p.weights) {
+        g_mutex_init(&p.mutex);
+        dcae_pool_run(pool, program->n_layers, pack_task, &p);
+        g_mutex_clear(&p.mutex);
+    }
+    dcae_pool_free(pool);
+    if (!p.weights)
+        return NULL;
+    if (!p.error && g_cancellable_is_cancelled(params->cancellable))
+        g_set_error(&p.error, DCAE_ERROR, DCAE_ERROR_CANCELLED,
+                    "Packing the weights was cancelled.");
+    if (p.error) {
+        g_propagate_error(error, p.error);
+        weights_free(p.weights);
+        return NULL;
+    }
+    if (params->progress)
+        params->progress("model-pack", 1.0, params->progress_data);
+    return p.weights;
+}
+
+static gsize weights_bytes(const DcaeWeights *weights)
+{
+    return weights->offset[weights->n_layers] * sizeof(float);
+}
+
+/* ---- running */
+
+typedef struct {
+    guint64 ticket;
+    GError *error;
+    double *ms; /* per op */
+} Result;
+
+typedef struct {
+    const DcaeWeights *weights;
+    const DcaePlan *plan;
+    GCancellable *cancellable;
+    DcaePool *pool;
+    guint8 *arena;
+    guint8 *scratch;
+    gsize scratch_stride; /* bytes from thread to thread */
+    DcaeCpuCall *calls;   /* one per image of the batch */
+    gint *not_finite;     /* one per image */
+    guint64 next_ticket;
+    Result results[N_RESULTS];
+} Instance;
+
+/* One step of all images: task t is task t % per_image of image t / per_image. */
+typedef struct {
+    Instance *self;
+    const DcaeCpuKernel *kernel;
+    gsize per_image;
+} StepRun;
+
+static void step_task(gpointer data, gsize task, guint thread)
+{
+    const StepRun *run = data;
+    const Instance *self = run->self;
+    run->kernel->run(&self->calls[task / run->per_image], task % run->per_image,
+                     self->scratch + thread * self->scratch_stride);
+}
+
+static guint8 *image_memory(const Instance *self, const DcaeSlot *slot, guint image)
+{
+    return self->arena + slot->offset + image * slot->image_bytes;
+}
+
+/* The rows of a value as the plan's slot holds them. */
+static DcaeRows slot_rows(const Instance *self, guint value, guint c0, guint row0, guint image)
+{
+    if (value == DCAE_NO_VALUE)
+        return (DcaeRows){0};
+    const DcaeSlot *slot = &self->plan->slots[value];
+    return (DcaeRows){
+        .data = (float *)image_memory(self, slot, image) + c0,
+        .row0 = (gint)row0,
+        .h = slot->h,
+        .w = slot->w,
+        .c = slot->c,
+        .pixel_stride = slot->c_stride,
+        .row_stride = slot->row_bytes / sizeof(float),
+    };
+}
+
+/* All of the call but the caller's picture and latent. */
+static void make_call(Instance *self, const DcaeStep *step, guint image)
+{
+    const DcaeProgram *program = self->plan->program;
+    const DcaeOp *op = &program->ops[step->op];
+    DcaeCpuCall *call = &self->calls[image];
+    *call = (DcaeCpuCall){
+        .program = program,
+        .op = op,
+        .packed = op->layer ? self->weights->packed + self->weights->offset[op->layer_index] : NULL,
+        .in = slot_rows(self, op->in, op->in_c0, step->in_row0, image),
+        .out = slot_rows(self, op->out, op->out_c0, step->out_row0, image),
+        .residual = slot_rows(self, op->residual, 0, step->residual_row0, image),
+        .above = slot_rows(self, op->above, 0, 0, image),
+        .left = slot_rows(self, op->left, 0, 0, image),
+        .y0 = step->y0,
+        .y1 = step->y1,
+        .not_finite = &self->not_finite[image],
+    };
+    set_channels(op, &call->in, &call->out);
+    if (op->state != DCAE_NO_VALUE)
+        call->state = (float *)image_memory(self, &self->plan->slots[op->state], image);
+}
+
+static void set_view(DcaeCpuCall *call, const DcaeView *in, const DcaeView *out)
+{
+    DcaeOpKind kind = call->op->kind;
+    if (kind == DCAE_OP_PIXELS_IN || kind == DCAE_OP_PIXELS_OUT)
+        call->image = kind == DCAE_OP_PIXELS_IN ? &in->image : &out->image;
+    if (kind == DCAE_OP_LATENT_IN || kind == DCAE_OP_LATENT_OUT)
+        call->latent = kind == DCAE_OP_LATENT_IN ? &in->latent : &out->latent;
+}
+
+static void run_step(Instance *self, const DcaeStep *step, const DcaeView *in, const DcaeView *out,
+                     guint n)
+{
+    const DcaeOp *op = &self->plan->program->ops[step->op];
+    StepRun run = {.self = self, .kernel = &self->weights->kernels.kernel[op->kind]};
+    for (guint i = 0; i < n; i++) {
+        make_call(self, step, i);
+        set_view(&self->calls[i], in + i, out + i);
+    }
+    run.per_image = run.kernel->n_tasks(&self->calls[0]);
+    dcae_pool_run(self->pool, run.per_image * n, step_task, &run);
+}
+
+static void keep_rows(Instance *self, const DcaeStep *step, guint n)
+{
+    const DcaeSlot *slot = &self->plan->slots[step->value];
+    for (guint i = 0; i < n && step->in_row > 0; i++) {
+        guint8 *memory = image_memory(self, slot, i);
+        memmove(memory, memory + step->in_row * slot->row_bytes,
+                (step->y1 - step->y0) * slot->row_bytes);
+    }
+}
+
+static void clear_state(Instance *self, const DcaeStep *step, guint n)
+{
+    const DcaeSlot *slot = &self->plan->slots[step->value];
+    for (guint i = 0; i < n; i++)
+        memset(image_memory(self, slot, i), 0, (gsize)slot->h * slot->w * slot->c * sizeof(float));
+}
+
+static void run_steps(Instance *self, const DcaeView *in, const DcaeView *out, guint n,
+                      Result *result)
+{
+    for (guint i = 0; i < self->plan->n_steps; i++) {
+        const DcaeStep *step = &self->plan->steps[i];
+        if (g_cancellable_is_cancelled(self->cancellable)) {
+            g_set_error(&result->error, DCAE_ERROR, DCAE_ERROR_CANCELLED,
+                        "The frame was cancelled.");
+            return;
+        }
+        gint64 start = g_get_monotonic_time();
+        if (step->kind == DCAE_STEP_RUN) {
+            run_step(self, step, in, out, n);
+            result->ms[step->op] += (double)(g_get_monotonic_time() - start) / 1000.0;
+        } else if (step->kind == DCAE_STEP_KEEP) {
+            keep_rows(self, step, n);
+        } else {
+            clear_state(self, step, n);
+        }
+    }
+    for (guint i = 0; i < n; i++)
+        if (self->not_finite[i] && !result->error)
+            g_set_error(&result->error, DCAE_ERROR, DCAE_ERROR_NOT_FINITE,
+                        "Frame %u of the batch of %u has values that are not finite (NaN or "
+                        "infinity).",
+                        i + 1, n);
+}
+
+static gboolean submit(void *instance, const DcaeView *in, const DcaeView *out, guint n,
+                       guint64 *ticket, GError **error)
+{
+    Instance *self = instance;
+    Result *result = &self->results[self->next_ticket % N_RESULTS];
+    g_clear_error(&result->error);
+    memset(result->ms, 0, self->plan->program->n_ops * sizeof *result->ms);
+    memset(self->not_finite, 0, self->plan->batch * sizeof *self->not_finite);
+    result->ticket = *ticket = self->next_ticket++;
+    run_steps(self, in, out, n, result);
+    return TRUE;
+}
+
+static gboolean wait(void *instance, guint64 ticket, double *ms, GError **error)
+{
+    Instance *self = instance;
+    Result *result = &self->results[ticket % N_RESULTS];
+    if (result->ticket != ticket) {
+        g_set_error(error, DCAE_ERROR, DCAE_ERROR_BACKEND,
+                    "The result of run %" G_GUINT64_FORMAT " is gone: %d later runs were started.",
+                    ticket, N_RESULTS);
+        return FALSE;
+    }
+    if (ms)
+        memcpy(ms, result->ms, self->plan->program->n_ops * sizeof *ms);
+    if (!result->error)
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&result->error));
+    return FALSE;
+}
+
+static void close_instance(void *instance)
+{
+    Instance *self = instance;
+    dcae_pool_free(self->pool);
+    dcae_aligned_free(self->arena);
+    dcae_aligned_free(self->scratch);
+    g_clear_object(&self->cancellable);
+    for (guint i = 0; i < N_RESULTS; i++) {
+        g_clear_error(&self->results[i].error);
+        g_free(self->results[i].ms);
+    }
+    g_free(self->calls);
+    g_free(self->not_finite);
+    g_free(self);
+}
+
+/* Scratch of one thread for the step that needs most. */
+static gsize largest_scratch(Instance *self)
+{
+    gsize most = 64;
+    for (guint i = 0; i < self->plan->n_steps; i++) {
+        const DcaeStep *step = &self->plan->steps[i];
+        if (step->kind != DCAE_STEP_RUN)
+            continue;
+        const DcaeOp *op = &self->plan->program->ops[step->op];
+        make_call(self, step, 0);
+        most = MAX(most, self->weights->kernels.kernel[op->kind].scratch_bytes(&self->calls[0]));
+    }
+    return (most + 63) / 64 * 64;
+}
+
+static gboolean open_instance(void **instance, const DcaeWeights *weights, const DcaePlan *plan,
+                              const DcaeBackendParams *params, GError **error)
+{
+    Instance *self = g_new0(Instance, 1);
+    gsize scratch_bytes = 0;
+    self->weights = weights;
+    self->plan = plan;
+    self->cancellable = params->cancellable ? g_object_ref(params->cancellable) : NULL;
+    self->calls = g_new0(DcaeCpuCall, plan->batch);
+    self->not_finite = g_new0(gint, plan->batch);
+    for (guint i = 0; i < N_RESULTS; i++)
+        self->results[i].ms = g_new0(double, plan->program->n_ops);
+    self->next_ticket = 1;
+    self->arena = dcae_aligned_alloc(plan->arena_bytes);
+    if (self->arena) {
+        self->scratch_stride = largest_scratch(self);
+        if (dcae_mul_size(self->scratch_stride, params->threads, &scratch_bytes))
+            self->scratch = dcae_aligned_alloc(scratch_bytes);
+    }
+    if (!self->arena || !self->scratch) {
+        g_set_error(error, DCAE_ERROR, DCAE_ERROR_MEMORY,
+                    "No memory for the activations of a frame (%" G_GSIZE_FORMAT " MiB).",
+                    plan->peak_bytes >> 20);
+        close_instance(self);
+        return FALSE;
+    }
+    self->pool = dcae_pool_new(params->threads, error);
+    if (!self->pool) {
+        close_instance(self);
+        return FALSE;
+    }
+    *instance = self;
+    return TRUE;
+}
+
+const DcaeBackend dcae_cpu_backend = {
+    .name = "cpu",
+    .probe = probe,
+    .traits = traits,
+    .prepare = prepare,
+    .weights_bytes = weights_bytes,
+    .weights_free = weights_free,
+    .open = open_instance,
+    .submit = submit,
+    .wait = wait,
+    .close = close_instance,
+};

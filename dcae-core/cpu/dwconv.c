@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * dwconv.c - DWCONV: depthwise convolution of any odd size with zero padding, bias, and the gate
+ * a·SiLU(g) of the two channel halves.
+ *
+ * A task is ROWS output rows of CHUNK output channels; inside, tiles of TILE pixels go down their
+ * rows, so that the inputs of a tile stay in L1 and L2. Per pixel the taps are added in the same
+ * order everywhere, starting from the bias.
+ */
+#include "cpu_families.h"
+#include "vec.h"
+#include "vec_act.h"
+
+#define TILE 4
+#define ROWS 4
+#define CHUNK 512
+
+static inline gsize round_up(gsize n)
+{
+    return (n + VEC_WIDTH - 1) / VEC_WIDTH * VEC_WIDTH;
+}
+
+/* Packed: the channels in vectors, and for each vector its bias, then its k·k taps. With a gate
+ * the second half of the channels begins a new vector: part 0 is a, part 1 is g. */
+static inline gsize part_channels(const DcaeLayer *layer)
+{
+    return layer->gate ? layer->conv_c / 2 : layer->conv_c;
+}
+
+static inline gsize part_floats(const DcaeLayer *layer)
+{
+    return round_up(part_channels(layer)) * (1 + (gsize)layer->ksize * layer->ksize);
+}
+
+static gsize packed_bytes(const DcaeLayer *layer)
+{
+    return part_floats(layer) * (layer->gate ? 2 : 1) * sizeof(float);
+}
+
+static void pack(const DcaeLayer *layer, const DcaeLayerWeights *weights, float *packed)
+{
+    gsize taps = (gsize)layer->ksize * layer->ksize, part_c = part_channels(layer);
+    memset(packed, 0, packed_bytes(layer));
+    for (gsize c = 0; c < layer->conv_c; c++) {
+        gsize in_part = c % part_c;
+        float *to = packed + c / part_c * part_floats(layer) +
+                    in_part / VEC_WIDTH * VEC_WIDTH * (1 + taps) + in_part % VEC_WIDTH;
+        to[0] = weights->bias ? weights->bias[c] : 0.0f;
+        for (gsize t = 0; t < taps; t++)
+            to[(1 + t) * VEC_WIDTH] = weights->weight[c * taps + t];
+    }
+}
+
+static gsize n_chunks(const DcaeCpuCall *call)
+{
+    return (call->out.c + CHUNK - 1) / CHUNK;
+}
+
+static gsize n_tasks(const DcaeCpuCall *call)
+{
+    return (call->y1 - call->y0 + ROWS - 1) / ROWS * n_chunks(call);
+}
+
+/* A pixel of zeros, which stands for those outside the picture. */
+static gsize scratch_bytes(const DcaeCpuCall *call)
+{
+    return (CHUNK + 16) * sizeof(float);
+}
+
+/* Input pixels of a tile: tap (ky, kx) of output t is pixel (ky, t + kx). Either a base and strides
+ * or, at the borders, a pointer for each. */
+typedef struct {
+    const float *base;
+    gsize row_stride, pixel_stride;
+    const float *const *border; /* NULL: base and strides */
+} Taps;
+
+static inline const float *tap(const Taps *taps, int ksize, int tile, int ky, int x)
+{
+    if (taps->border)
+        return taps->border[ky * (tile + ksize - 1) + x];
+    return taps->base + ky * taps->row_stride + x * taps->pixel_stride;
+}
+
+/* One vector of channels of `tile` outputs. c: channel offset into the taps' pixels; n: lanes that
+ * may be read. */
+VEC_INLINE void tile_vector(const Taps *taps, int ksize, int tile, const float *packed, gsize c,
+                            gsize n, vec *sum)
+{
+    VEC_UNROLL
+    for (int t = 0; t < tile; t++)
+        sum[t] = vec_load(packed);
+    VEC_UNROLL
+    for (int ky = 0; ky < ksize; ky++) {
+        const float *weight = packed + (1 + ky * ksize) * VEC_WIDTH;
+        VEC_UNROLL
+        for (int x = 0; x < tile + ksize - 1; x++) {
+            const float *p = tap(taps, ksize, tile, ky, x) + c;
+            vec v = n == VEC_WIDTH ? vec_load(p) : vec_load_n(p, n);
+            VEC_UNROLL
+            for (int kx = 0; kx < ksize; kx++)
+                if (x - kx >= 0 && x - kx < tile)
+                    sum[x - kx] = vec_fma(v, vec_load(weight + kx * VEC_WIDTH), sum[x - kx]);
+        }
+    }
+}
+
+/* n lanes of channel c (of the chunk) of a tile. gate: the second part's taps, or NULL. */
+VEC_INLINE void tile_finish(const DcaeCpuCall *call, const Taps *a, const Taps *gate, int ksize,
+                            int tile, const float *packed, gsize c, gsize n, float *out)
+{
+    const DcaeLayer *layer = call->op->layer;
+    vec sum[TILE], gates[TILE];
+    tile_vector(a, ksize, tile, packed, c, n, sum);
+    if (gate) {
+        tile_vector(gate, ksize, tile, packed + part_floats(layer), c, n, gates);
+        VEC_UNROLL
+        for (int t = 0; t < tile; t++)
+            sum[t] = vec_mul(sum[t], vec_silu(gates[t]));
+    }
+    VEC_UNROLL
+    for (int t = 0; t < tile; t++) {
+        float *to = out + t * call->out.pixel_stride + c;
+        if (n == VEC_WIDTH)
+            vec_store(to, sum[t]);
+        else
+            vec_store_n(to, sum[t], n);
+    }
+}
+
+/* All channels of the chunk [c0, c1) of a tile at (y, x). */
+VEC_INLINE void tile_chunk(const DcaeCpuCall *call, const Taps *a, const Taps *gate, int ksize,
+                           int tile, gsize c0, gsize c1, guint y, guint x)
+{
+    gsize vector_floats = (1 + (gsize)ksize * ksize) * VEC_WIDTH;
+    const float *packed = call->packed + c0 / VEC_WIDTH * vector_floats;
+    float *out = dcae_rows_at(&call->out, y, x) + c0;
+    gsize c = 0, n = c1 - c0;
+    for (; c + VEC_WIDTH <= n; c += VEC_WIDTH, packed += vector_floats)
+        tile_finish(call, a, gate, ksize, tile, packed, c, VEC_WIDTH, out);
+    if (c < n)
+        tile_finish(call, a, gate, ksize, tile, packed, c, n - c, out);
+}
+
+/* A tile whose taps all lie inside the picture. */
+VEC_INLINE void inner_tile(const DcaeCpuCall *call, int ksize, gsize c0, gsize c1, guint y, guint x)
+{
+    int half = ksize / 2;
+    Taps a = {.base = dcae_rows_at(&call->in, y - half, x - half) + c0,
+              .row_stride = call->in.row_stride,
+              .pixel_stride = call->in.pixel_stride};
+    Taps gate = a;
+    gate.base += call->out.c;
+    tile_chunk(call, &a, call->op->layer->gate ? &gate : NULL, ksize, TILE, c0, c1, y, x);
+}
+
+/* One pixel anywhere; with ksize a constant the taps are pointers, some of them to zeros. */
+VEC_INLINE void border_tile(const DcaeCpuCall *call, int ksize, int tile, gsize c0, gsize c1,
+                            guint y, guint x, const float *zeros)
+{
+    const float *pixels[5 * (TILE + 4)], *gates[5 * (TILE + 4)];
+    int half = ksize / 2, columns = tile + ksize - 1;
+    for (int i = 0; i < ksize * columns; i++) {
+        gint64 py = (gint64)y + i / columns - half, px = (gint64)x + i % columns - half;
+        gboolean inside = py >= 0 && py < call->in.h && px >= 0 && px < call->in.w;
+        pixels[i] = inside ? dcae_rows_at(&call->in, (guint)py, (guint)px) + c0 : zeros;
+        gates[i] = inside ? pixels[i] + call->out.c : zeros;
+    }
+    Taps a = {.border = pixels}, gate = {.border = gates};
+    tile_chunk(call, &a, call->op->layer->gate ? &gate : NULL, ksize, tile, c0, c1, y, x);
+}
+
+/* Rows [y0, y1) of a chunk for a constant ksize of at most 5. */
+VEC_INLINE void block(const DcaeCpuCall *call, int ksize, gsize c0, gsize c1, guint y0, guint y1,
+                      const float *zeros)
+{
+    guint w = call->out.w, h = call->out.h, half = ksize / 2, x = 0;
+    for (; x + TILE <= w; x += TILE)
+        for (guint y = y0; y < y1; y++) {
+            if (y >= half && y + half < h && x >= half && x + TILE + half <= w)
+                inner_tile(call, ksize, c0, c1, y, x);
+            else
+                border_tile(call, ksize, TILE, c0, c1, y, x, zeros);
+        }
+    for (; x < w; x++)
+        for (guint y = y0; y < y1; y++)
+            border_tile(call, ksize, 1, c0, c1, y, x, zeros);
+}
+
+/* The sum of part `part` for n lanes from channel c on, any ksize, taps outside left out. */
+static inline vec any_vector(const DcaeCpuCall *call, gsize part, gsize c, gsize n, guint y,
+                             guint x)
+{
+    const DcaeLayer *layer = call->op->layer;
+    gint64 ksize = layer->ksize, half = ksize / 2;
+    const float *packed =
+        call->packed + part * part_floats(layer) + c * (1 + (gsize)(ksize * ksize));
+    vec sum = vec_load(packed);
+    for (gint64 ky = 0; ky < ksize; ky++) {
+        gint64 py = (gint64)y + ky - half;
+        if (py < 0 || py >= call->in.h)
+            continue;
+        for (gint64 kx = 0; kx < ksize; kx++) {
+            gint64 px = (gint64)x + kx - half;
+            if (px < 0 || px >= call->in.w)
+                continue;
+            const float *p = dcae_rows_at(&call->in, (guint)py, (guint)px) + part * call->out.c + c;
+            sum = vec_fma(vec_load_n(p, n), vec_load(packed + (1 + ky * ksize + kx) * VEC_WIDTH),
+                          sum);
+        }
+    }
+    return sum;
+}
+
+static void any_block(const DcaeCpuCall *call, gsize c0, gsize c1, guint y0, guint y1)
+{
+    for (guint y = y0; y < y1; y++)
+        for (guint x = 0; x < call->out.w; x++)
+            for (gsize c = c0; c < c1; c += VEC_WIDTH) {
+                gsize n = MIN(c1 - c, VEC_WIDTH);
+                vec sum = any_vector(call, 0, c, n, y, x);
+                if (call->op->layer->gate)
+                    sum = vec_mul(sum, vec_silu(any_vector(call, 1, c, n, y, x)));
+                vec_store_n(dcae_rows_at(&call->out, y, x) + c, sum, n);
+            }
+}
+
+static void run(const DcaeCpuCall *call, gsize task, void *scratch)
+{
+    gsize chunks = n_chunks(call), c0 = task % chunks * CHUNK, c1 = MIN(c0 + CHUNK, call->out.c);
+    guint y0 = call->y0 + (guint)(task / chunks) * ROWS, y1 = MIN(y0 + ROWS, call->y1);
+    gsize padding = c1 == call->out.c ? dcae_out_padding(call) : 0;
+    guint ksize = call->op->layer->ksize;
+    memset(scratch, 0, scratch_bytes(call));
+    if (ksize == 3)
+        block(call, 3, c0, c1, y0, y1, scratch);
+    else if (ksize == 5)
+        block(call, 5, c0, c1, y0, y1, scratch);
+    else
+        any_block(call, c0, c1, y0, y1);
+    for (guint y = y0; padding > 0 && y < y1; y++)
+        for (guint x = 0; x < call->out.w; x++)
+            memset(dcae_rows_at(&call->out, y, x) + c1, 0, padding * sizeof(float));
+}
+
+void VEC_NAME(dcae_cpu_dwconv)(DcaeCpuKernels *kernels)
+{
+    kernels->kernel[DCAE_OP_DWCONV] = (DcaeCpuKernel){
+        .packed_bytes = packed_bytes,
+        .pack = pack,
+        .n_tasks = n_tasks,
+        .scratch_bytes = scratch_bytes,
+        .run = run,
+    };
+}
