@@ -468,3 +468,636 @@ gst_dcae_latent_info_find_change (const GstDcaeLatentInfo * a,
   }
   return NULL;
 }
+
+/* ---- clip files ---- */
+
+#define KEY_PREFIX "dcae."
+#define KEY_VERSION "dcae.version"
+#define KEY_COMPLETE "dcae.complete"
+#define KEY_FIRST_PTS "dcae.first-pts"
+#define KEY_TAGS "dcae.tags"
+#define CLIP_VERSION "1"
+
+#define TENSOR_LATENTS "latents"
+#define TENSOR_COMFY "latent_tensor"
+#define TENSOR_PTS "pts"
+#define TENSOR_DURATION "duration"
+
+void
+gst_dcae_clip_init (GstDcaeClip * clip)
+{
+  memset (clip, 0, sizeof (*clip));
+  gst_dcae_latent_info_init (&clip->info);
+  clip->first_pts = GST_CLOCK_TIME_NONE;
+}
+
+void
+gst_dcae_clip_clear (GstDcaeClip * clip)
+{
+  gst_dcae_latent_info_clear (&clip->info);
+  g_clear_pointer (&clip->tags, gst_tag_list_unref);
+  gst_dcae_clip_init (clip);
+}
+
+/* ---- writing ---- */
+
+static void
+append_json_string (GString * json, const gchar * string)
+{
+  const guchar *p;
+
+  g_string_append_c (json, '"');
+  for (p = (const guchar *) string; *p; p++) {
+    if (*p == '"' || *p == '\\')
+      g_string_append_printf (json, "\\%c", *p);
+    else if (*p < 0x20)
+      g_string_append_printf (json, "\\u%04x", *p);
+    else
+      g_string_append_c (json, *p);
+  }
+  g_string_append_c (json, '"');
+}
+
+static void
+append_metadata (GString * json, const gchar * key, const gchar * value)
+{
+  g_string_append_c (json, ',');
+  append_json_string (json, key);
+  g_string_append_c (json, ':');
+  append_json_string (json, value);
+}
+
+static void
+append_fields (GString * json, const GstDcaeLatentInfo * info)
+{
+  guint i;
+
+  for (i = 0; i < G_N_ELEMENTS (fields); i++) {
+    GValue value = G_VALUE_INIT;
+    gchar *key, *text;
+
+    if (!field_to_value (info, &fields[i], &value))
+      continue;
+    key = g_strconcat (KEY_PREFIX, fields[i].name, NULL);
+    text = gst_value_serialize (&value);
+    append_metadata (json, key, text);
+    g_free (text);
+    g_free (key);
+    g_value_unset (&value);
+  }
+}
+
+static void
+append_table (GString * json, const gchar * name, guint64 n, guint64 begin)
+{
+  g_string_append_printf (json, ",\"%s\":{\"dtype\":\"I64\",\"shape\":[%"
+      G_GUINT64_FORMAT "],\"data_offsets\":[%" G_GUINT64_FORMAT ",%"
+      G_GUINT64_FORMAT "]}", name, n, begin, begin + 8 * n);
+}
+
+/* The tensors come first: the type finder reads only the start of a file, and
+ * tags may be long. */
+static GString *
+build_json (const GstDcaeClip * clip)
+{
+  const GstDcaeLatentInfo *info = &clip->info;
+  GString *json = g_string_new (NULL);
+  guint64 n = clip->n_frames;
+  guint64 end = n * clip->frame_size;
+  gchar *text;
+
+  g_string_append_printf (json, "{\"%s\":{\"dtype\":\"%s\",\"shape\":[%"
+      G_GUINT64_FORMAT ",%d,%d,%d],\"data_offsets\":[0,%" G_GUINT64_FORMAT
+      "]}", TENSOR_LATENTS, formats[info->format].dtype_name, n,
+      info->latent_channels, info->latent_height, info->latent_width, end);
+  if (clip->pts_table) {
+    append_table (json, TENSOR_PTS, n, end);
+    end += 8 * n;
+  }
+  if (clip->duration_table)
+    append_table (json, TENSOR_DURATION, n, end);
+  g_string_append (json, ",\"__metadata__\":{\"format\":\"pt\"");
+  append_metadata (json, KEY_VERSION, CLIP_VERSION);
+  append_metadata (json, KEY_COMPLETE, clip->complete ? "true" : "false");
+  if (GST_CLOCK_TIME_IS_VALID (clip->first_pts)) {
+    text = g_strdup_printf ("%" G_GUINT64_FORMAT, clip->first_pts);
+    append_metadata (json, KEY_FIRST_PTS, text);
+    g_free (text);
+  }
+  append_fields (json, info);
+  if (clip->tags && !gst_tag_list_is_empty (clip->tags)) {
+    text = gst_tag_list_to_string (clip->tags);
+    append_metadata (json, KEY_TAGS, text);
+    g_free (text);
+  }
+  g_string_append (json, "}}");
+  return json;
+}
+
+gsize
+gst_dcae_clip_header_room (const GstDcaeClip * clip)
+{
+  GstDcaeClip longest = *clip;
+  GString *json;
+  gsize room;
+
+  if (!gst_dcae_latent_info_frame_size (&clip->info, &longest.frame_size))
+    return 0;
+  longest.n_frames = (G_MAXUINT64 / 32) / MAX (longest.frame_size, 1);
+  longest.first_pts = G_MAXUINT64 - 1;
+  longest.complete = FALSE;
+  longest.pts_table = longest.duration_table = TRUE;
+  longest.info.fps_n = longest.info.fps_d = G_MAXINT - 1;
+  longest.info.max_fps_n = longest.info.max_fps_d = G_MAXINT - 1;
+  json = build_json (&longest);
+  /* The numbers above are a few digits short of the longest ones. */
+  room = GST_ROUND_UP_8 (GST_DCAE_CLIP_LENGTH_BYTES + json->len + 64);
+  g_string_free (json, TRUE);
+  return room;
+}
+
+GstBuffer *
+gst_dcae_clip_write (GstDcaeClip * clip, gsize room)
+{
+  GString *json;
+  guint64 tables;
+  gsize size;
+  guint8 *bytes;
+
+  if (!gst_dcae_latent_info_frame_size (&clip->info, &clip->frame_size))
+    return NULL;
+  json = build_json (clip);
+  size = GST_DCAE_CLIP_LENGTH_BYTES + json->len;
+  if (room == 0)
+    room = GST_ROUND_UP_8 (size);
+  if (size > room || room - GST_DCAE_CLIP_LENGTH_BYTES > GST_DCAE_CLIP_MAX_JSON) {
+    g_string_free (json, TRUE);
+    return NULL;
+  }
+  bytes = g_malloc (room);
+  GST_WRITE_UINT64_LE (bytes, room - GST_DCAE_CLIP_LENGTH_BYTES);
+  memcpy (bytes + GST_DCAE_CLIP_LENGTH_BYTES, json->str, json->len);
+  memset (bytes + size, ' ', room - size);
+  g_string_free (json, TRUE);
+
+  clip->data_offset = room;
+  tables = room + clip->n_frames * clip->frame_size;
+  clip->pts_offset = tables;
+  clip->duration_offset = tables + (clip->pts_table ? 8 * clip->n_frames : 0);
+  clip->file_size = clip->duration_offset
+      + (clip->duration_table ? 8 * clip->n_frames : 0);
+  return gst_buffer_new_wrapped (bytes, room);
+}
+
+/* ---- reading ---- */
+
+gboolean
+gst_dcae_clip_parse_length (const guint8 * bytes, const gchar * name,
+    gsize * json_size, GError ** error)
+{
+  guint64 length = GST_READ_UINT64_LE (bytes);
+
+  if (length < 2 || length > GST_DCAE_CLIP_MAX_JSON) {
+    g_set_error (error, DCAE_ERROR, DCAE_ERROR_FORMAT,
+        "%s: header length %" G_GUINT64_FORMAT " is not between 2 and %d: this "
+        "is no safetensors file", name, length, GST_DCAE_CLIP_MAX_JSON);
+    return FALSE;
+  }
+  *json_size = length;
+  return TRUE;
+}
+
+static gboolean
+clip_error (GError ** error, const gchar * name, const gchar * format, ...)
+    G_GNUC_PRINTF (3, 4);
+
+static gboolean
+clip_error (GError ** error, const gchar * name, const gchar * format, ...)
+{
+  va_list args;
+  gchar *what;
+
+  va_start (args, format);
+  what = g_strdup_vprintf (format, args);
+  va_end (args);
+  g_set_error (error, DCAE_ERROR, DCAE_ERROR_FORMAT, "%s: %s", name, what);
+  g_free (what);
+  return FALSE;
+}
+
+static gchar *
+shape_to_string (const DcaeTensor * tensor)
+{
+  GString *string = g_string_new ("[");
+  guint i;
+
+  for (i = 0; i < tensor->rank; i++)
+    g_string_append_printf (string, "%s%" G_GUINT64_FORMAT, i ? "," : "",
+        tensor->shape[i]);
+  g_string_append_c (string, ']');
+  return g_string_free (string, FALSE);
+}
+
+/* Shape and format of the frames, and where they are. */
+static gboolean
+parse_latents (GstDcaeClip * clip, const DcaeTensor * tensor, gsize header,
+    const gchar * name, GError ** error)
+{
+  GstDcaeLatentInfo *info = &clip->info;
+  gchar *shape;
+  guint i;
+
+  for (i = 0; i < G_N_ELEMENTS (formats); i++) {
+    if (formats[i].dtype == tensor->dtype)
+      break;
+  }
+  if (i == G_N_ELEMENTS (formats))
+    return clip_error (error, name, "tensor '%s' has type %s, not F32, F16 or "
+        "BF16", tensor->name, tensor->dtype_name);
+  info->format = formats[i].format;
+  if (tensor->rank != 4 || tensor->shape[1] < 1 || tensor->shape[2] < 1
+      || tensor->shape[3] < 1 || tensor->shape[1] > G_MAXINT
+      || tensor->shape[2] > G_MAXINT || tensor->shape[3] > G_MAXINT) {
+    shape = shape_to_string (tensor);
+    clip_error (error, name, "tensor '%s' is %s, not [frames, channels, "
+        "height, width]", tensor->name, shape);
+    g_free (shape);
+    return FALSE;
+  }
+  clip->n_frames = tensor->shape[0];
+  info->latent_channels = tensor->shape[1];
+  info->latent_height = tensor->shape[2];
+  info->latent_width = tensor->shape[3];
+  if (!gst_dcae_latent_info_frame_size (info, &clip->frame_size))
+    return clip_error (error, name, "a frame of tensor '%s' is too large for "
+        "memory", tensor->name);
+  clip->data_offset = header + tensor->begin;
+  return TRUE;
+}
+
+static gboolean
+parse_table (const GstDcaeClip * clip, const DcaeSafetensorsHeader * header,
+    const gchar * tensor_name, gsize header_size, gboolean * present,
+    guint64 * offset, const gchar * name, GError ** error)
+{
+  const DcaeTensor *tensor = dcae_safetensors_header_find (header, tensor_name);
+  gchar *shape;
+
+  *present = tensor != NULL;
+  if (tensor == NULL)
+    return TRUE;
+  if (tensor->dtype != DCAE_DTYPE_I64)
+    return clip_error (error, name, "tensor '%s' has type %s, not I64",
+        tensor_name, tensor->dtype_name);
+  if (tensor->rank != 1 || tensor->shape[0] != clip->n_frames) {
+    shape = shape_to_string (tensor);
+    clip_error (error, name, "tensor '%s' is %s, but there are %"
+        G_GUINT64_FORMAT " frames: it must be [%" G_GUINT64_FORMAT "]",
+        tensor_name, shape, clip->n_frames, clip->n_frames);
+    g_free (shape);
+    return FALSE;
+  }
+  *offset = header_size + tensor->begin;
+  return TRUE;
+}
+
+/* gst_value_deserialize() asserts on some fractions, so these are read here. */
+static gboolean
+parse_fraction (const gchar * text, GValue * value)
+{
+  gchar **parts = g_strsplit (text, "/", 3);
+  gint64 n, d;
+  gboolean ok;
+
+  ok = g_strv_length (parts) == 2
+      && g_ascii_string_to_signed (parts[0], 10, 0, G_MAXINT, &n, NULL)
+      && g_ascii_string_to_signed (parts[1], 10, 1, G_MAXINT, &d, NULL);
+  g_strfreev (parts);
+  if (ok)
+    gst_value_set_fraction (value, n, d);
+  return ok;
+}
+
+static gboolean
+parse_field (const Field * field, const gchar * text, GValue * value)
+{
+  gchar *end;
+
+  g_value_init (value, field_type (field));
+  if (field->kind == FIELD_FRACTION)
+    return parse_fraction (text, value);
+  if (field->kind == FIELD_DOUBLE) {
+    g_value_set_double (value, g_ascii_strtod (text, &end));
+    return end != text && *end == '\0';
+  }
+  return gst_value_deserialize (value, text);
+}
+
+/* What the metadata say against what the tensor is. */
+static gboolean
+check_against_tensor (const Field * field, const GValue * said,
+    const GstDcaeLatentInfo * tensor, const gchar * name, GError ** error)
+{
+  GValue is = G_VALUE_INIT;
+  gchar *said_text, *is_text;
+  gboolean same;
+
+  if (!field->required)
+    return TRUE;
+  field_to_value (tensor, field, &is);
+  same = gst_value_compare (said, &is) == GST_VALUE_EQUAL;
+  if (!same) {
+    said_text = gst_value_serialize (said);
+    is_text = gst_value_serialize (&is);
+    clip_error (error, name, "metadata " KEY_PREFIX "%s says %s, but the "
+        "tensor has %s", field->name, said_text, is_text);
+    g_free (said_text);
+    g_free (is_text);
+  }
+  g_value_unset (&is);
+  return same;
+}
+
+static gboolean
+parse_fields (GstDcaeClip * clip, const DcaeSafetensorsHeader * header,
+    gboolean unscaled, const gchar * name, GError ** error)
+{
+  GstCaps *caps = gst_dcae_latent_info_to_caps (&clip->info);
+  GstStructure *structure = gst_caps_get_structure (caps, 0);
+  gboolean ok = FALSE;
+  guint i;
+
+  if (unscaled)
+    gst_structure_set (structure, "scaled", G_TYPE_BOOLEAN, FALSE, NULL);
+  for (i = 0; i < G_N_ELEMENTS (fields); i++) {
+    gchar *key = g_strconcat (KEY_PREFIX, fields[i].name, NULL);
+    const gchar *text = dcae_safetensors_header_metadata (header, key);
+    GValue value = G_VALUE_INIT;
+
+    g_free (key);
+    if (text == NULL)
+      continue;
+    if (!parse_field (&fields[i], text, &value)) {
+      clip_error (error, name, "metadata " KEY_PREFIX "%s can't be read: '%s'",
+          fields[i].name, text);
+      g_value_unset (&value);
+      goto done;
+    }
+    if (!check_against_tensor (&fields[i], &value, &clip->info, name, error)) {
+      g_value_unset (&value);
+      goto done;
+    }
+    gst_structure_take_value (structure, fields[i].name, &value);
+  }
+  ok = info_from_structure (&clip->info, structure, KEY_PREFIX, error);
+  if (!ok)
+    g_prefix_error (error, "%s: metadata ", name);
+
+done:
+  gst_caps_unref (caps);
+  return ok;
+}
+
+/* Tags that this GStreamer knows, with values of the registered type: what
+ * others hold would end in assertions further on. */
+static GstTagList *
+parse_tags (const gchar * text)
+{
+  GstTagList *read = gst_tag_list_new_from_string (text);
+  GstTagList *tags;
+  gint i;
+  guint k;
+
+  if (read == NULL)
+    return NULL;
+  tags = gst_tag_list_new_empty ();
+  for (i = 0; i < gst_tag_list_n_tags (read); i++) {
+    const gchar *tag = gst_tag_list_nth_tag_name (read, i);
+
+    if (!gst_tag_exists (tag))
+      continue;
+    for (k = 0; k < gst_tag_list_get_tag_size (read, tag); k++) {
+      const GValue *value = gst_tag_list_get_value_index (read, tag, k);
+
+      if (value && G_VALUE_HOLDS (value, gst_tag_get_type (tag)))
+        gst_tag_list_add_value (tags, GST_TAG_MERGE_APPEND, tag, value);
+    }
+  }
+  gst_tag_list_unref (read);
+  return tags;
+}
+
+static gboolean
+parse_state (GstDcaeClip * clip, const DcaeSafetensorsHeader * header,
+    const gchar * name, GError ** error)
+{
+  const gchar *text;
+
+  text = dcae_safetensors_header_metadata (header, KEY_VERSION);
+  if (text && !g_str_equal (text, CLIP_VERSION))
+    return clip_error (error, name, "metadata " KEY_VERSION " is '%s', this "
+        "version reads only '" CLIP_VERSION "'", text);
+  text = dcae_safetensors_header_metadata (header, KEY_COMPLETE);
+  if (text && !g_str_equal (text, "true") && !g_str_equal (text, "false"))
+    return clip_error (error, name, "metadata " KEY_COMPLETE " is '%s', "
+        "neither true nor false", text);
+  clip->complete = text == NULL || g_str_equal (text, "true");
+  text = dcae_safetensors_header_metadata (header, KEY_FIRST_PTS);
+  if (text && !g_ascii_string_to_unsigned (text, 10, 0, G_MAXINT64,
+          &clip->first_pts, NULL))
+    return clip_error (error, name, "metadata " KEY_FIRST_PTS " is '%s', no "
+        "time in nanoseconds", text);
+  text = dcae_safetensors_header_metadata (header, KEY_TAGS);
+  if (text) {
+    clip->tags = parse_tags (text);
+    clip->tags_unreadable = clip->tags == NULL;
+  }
+  return TRUE;
+}
+
+gboolean
+gst_dcae_clip_parse (GstDcaeClip * clip, const guint8 * json, gsize size,
+    const gchar * name, GError ** error)
+{
+  DcaeSafetensorsHeader *header;
+  const DcaeTensor *tensor;
+  gsize header_size = GST_DCAE_CLIP_LENGTH_BYTES + size;
+  gboolean comfy = FALSE;
+
+  gst_dcae_clip_clear (clip);
+  header = dcae_safetensors_header_parse (json, size, name, error);
+  if (header == NULL)
+    return FALSE;
+  if (dcae_safetensors_header_data_size (header) > G_MAXINT64 - header_size) {
+    clip_error (error, name, "the tensors are larger than any file");
+    goto failed;
+  }
+  tensor = dcae_safetensors_header_find (header, TENSOR_LATENTS);
+  if (tensor == NULL) {
+    tensor = dcae_safetensors_header_find (header, TENSOR_COMFY);
+    comfy = tensor != NULL;
+  }
+  if (tensor == NULL) {
+    clip_error (error, name, "there is no tensor '" TENSOR_LATENTS "'");
+    goto failed;
+  }
+  if (!parse_latents (clip, tensor, header_size, name, error)
+      || !parse_table (clip, header, TENSOR_PTS, header_size,
+          &clip->pts_table, &clip->pts_offset, name, error)
+      || !parse_table (clip, header, TENSOR_DURATION, header_size,
+          &clip->duration_table, &clip->duration_offset, name, error)
+      || !parse_state (clip, header, name, error)
+      || !parse_fields (clip, header, comfy, name, error))
+    goto failed;
+  clip->file_size = header_size + dcae_safetensors_header_data_size (header);
+  dcae_safetensors_header_free (header);
+  return TRUE;
+
+failed:
+  dcae_safetensors_header_free (header);
+  gst_dcae_clip_clear (clip);
+  return FALSE;
+}
+
+/* ---- recognising ---- */
+
+/* A cursor over JSON text that may end anywhere. */
+typedef struct
+{
+  const gchar *p, *end;
+} Cursor;
+
+static void
+skip_space (Cursor * c)
+{
+  while (c->p < c->end && strchr (" \t\r\n", *c->p) && *c->p)
+    c->p++;
+}
+
+static gboolean
+take (Cursor * c, gchar what)
+{
+  skip_space (c);
+  if (c->p == c->end || *c->p != what)
+    return FALSE;
+  c->p++;
+  return TRUE;
+}
+
+/* A string without its quotes; escapes are left in, which only means that an
+ * escaped name is not recognised. */
+static gboolean
+take_string (Cursor * c, const gchar ** start, gsize * length)
+{
+  if (!take (c, '"'))
+    return FALSE;
+  for (*start = c->p; c->p < c->end && *c->p != '"'; c->p++) {
+    if (*c->p == '\\' && ++c->p == c->end)
+      return FALSE;
+  }
+  if (c->p == c->end)
+    return FALSE;
+  *length = c->p++ - *start;
+  return TRUE;
+}
+
+/* Skips any value. Nesting is only counted, not checked. */
+static gboolean
+skip_value (Cursor * c)
+{
+  const gchar *start;
+  gsize length;
+  guint depth = 0;
+
+  do {
+    skip_space (c);
+    if (c->p == c->end)
+      return FALSE;
+    if (*c->p == '"') {
+      if (!take_string (c, &start, &length))
+        return FALSE;
+      continue;
+    }
+    if (*c->p == '{' || *c->p == '[')
+      depth++;
+    else if (*c->p == '}' || *c->p == ']')
+      depth -= depth > 0;
+    else if (depth == 0) {
+      while (c->p < c->end && !strchr (",}]", *c->p))
+        c->p++;
+      return c->p < c->end;
+    }
+    c->p++;
+  } while (depth > 0);
+  return TRUE;
+}
+
+/* At the value of "shape": an array of four numbers. */
+static gboolean
+is_4d (Cursor * c)
+{
+  guint n = 0;
+  const gchar *digits;
+
+  if (!take (c, '['))
+    return FALSE;
+  do {
+    skip_space (c);
+    for (digits = c->p; c->p < c->end && g_ascii_isdigit (*c->p); c->p++);
+    if (c->p == digits)
+      return FALSE;
+    n++;
+  } while (take (c, ','));
+  return take (c, ']') && n == 4;
+}
+
+static gboolean
+has_4d_shape (Cursor * c)
+{
+  const gchar *key;
+  gsize length;
+
+  if (!take (c, '{'))
+    return FALSE;
+  do {
+    if (!take_string (c, &key, &length) || !take (c, ':'))
+      return FALSE;
+    if (length == 5 && memcmp (key, "shape", 5) == 0)
+      return is_4d (c);
+    if (!skip_value (c))
+      return FALSE;
+  } while (take (c, ','));
+  return FALSE;
+}
+
+static gboolean
+is_name (const gchar * key, gsize length, const gchar * name)
+{
+  return length == strlen (name) && memcmp (key, name, length) == 0;
+}
+
+gboolean
+gst_dcae_clip_scan (const guint8 * bytes, gsize size)
+{
+  Cursor c;
+  const gchar *key;
+  gsize length, json_size;
+
+  if (size < GST_DCAE_CLIP_LENGTH_BYTES + 1
+      || !gst_dcae_clip_parse_length (bytes, "", &json_size, NULL)
+      || bytes[GST_DCAE_CLIP_LENGTH_BYTES] != '{')
+    return FALSE;
+  c.p = (const gchar *) bytes + GST_DCAE_CLIP_LENGTH_BYTES + 1;
+  c.end = (const gchar *) bytes
+      + MIN (size, GST_DCAE_CLIP_LENGTH_BYTES + json_size);
+  do {
+    if (!take_string (&c, &key, &length) || !take (&c, ':'))
+      return FALSE;
+    if ((is_name (key, length, TENSOR_LATENTS)
+            || is_name (key, length, TENSOR_COMFY)))
+      return has_4d_shape (&c);
+    if (!skip_value (&c))
+      return FALSE;
+  } while (take (&c, ','));
+  return FALSE;
+}

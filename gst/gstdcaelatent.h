@@ -85,5 +85,63 @@ gboolean gst_dcae_latent_format_from_string (const gchar * string,
 /* Bytes of one element. */
 gsize gst_dcae_latent_format_size (DcaeLatentFormat format);
 
+/* ---- clip files ----
+ *
+ * A clip is a safetensors file: 8 bytes of length, little endian, that many
+ * bytes of JSON, and the data that the JSON describes. */
+
+#define GST_DCAE_CLIP_LENGTH_BYTES 8
+/* Longest JSON that readers of safetensors accept. */
+#define GST_DCAE_CLIP_MAX_JSON 100000000
+/* Where the type finder looks for the tensor. */
+#define GST_DCAE_CLIP_SCAN_BYTES 65536
+
+/* What the header of a clip says. Start with gst_dcae_clip_init() and end with
+ * gst_dcae_clip_clear(). */
+typedef struct
+{
+  GstDcaeLatentInfo info;
+  guint64 n_frames;
+  gboolean complete;            /* FALSE: written header says unfinished */
+  GstClockTime first_pts;       /* running time; NONE where not known */
+  GstTagList *tags;             /* NULL where there are none */
+  gboolean tags_unreadable;     /* set by the parser; tags is NULL */
+  /* Tables of n_frames I64 each: whether to write them, whether they exist. */
+  gboolean pts_table, duration_table;
+
+  /* Set by the parser and by the writer. Offsets are from the start of the
+   * file. */
+  gsize frame_size;             /* bytes */
+  guint64 data_offset;          /* first frame */
+  guint64 pts_offset, duration_offset;
+  guint64 file_size;            /* end of the last tensor */
+} GstDcaeClip;
+
+void gst_dcae_clip_init (GstDcaeClip * clip);
+void gst_dcae_clip_clear (GstDcaeClip * clip);
+
+/* Length of the JSON, from the first 8 bytes of a file. Error:
+ * DCAE_ERROR_FORMAT where no safetensors file starts like this. name is what
+ * messages call the file. */
+gboolean gst_dcae_clip_parse_length (const guint8 * bytes, const gchar * name,
+    gsize * json_size, GError ** error);
+/* Reads the JSON. clip must be initialised; it is cleared first and is left
+ * initialised on failure. Error: DCAE_ERROR_FORMAT, its message names the
+ * tensor or key. */
+gboolean gst_dcae_clip_parse (GstDcaeClip * clip, const guint8 * json,
+    gsize size, const gchar * name, GError ** error);
+/* Whether these first bytes of a file, all of it or a part, are the start of a
+ * file with a 4-D tensor of latents. Quick, and bounded in memory. */
+gboolean gst_dcae_clip_scan (const guint8 * bytes, gsize size);
+
+/* Bytes of a header (length, JSON and padding) that hold this clip whatever
+ * its number of frames, first time stamp and frame rate will be; a multiple
+ * of 8. */
+gsize gst_dcae_clip_header_room (const GstDcaeClip * clip);
+/* Writes a header of exactly room bytes, padded with spaces; room 0: as short
+ * as a multiple of 8 allows. Fills in the offsets. Returns NULL where room is
+ * too small. */
+GstBuffer *gst_dcae_clip_write (GstDcaeClip * clip, gsize room);
+
 G_END_DECLS
 #endif /* __GST_DCAE_LATENT_H__ */
