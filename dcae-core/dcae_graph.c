@@ -53,7 +53,7 @@ static void layer_clear(gpointer data)
 
     g_free(layer->label);
     g_free(layer->norm_name);
-    for (guint i = 0; i < layer->n_sources; i++)
+    for (guint i = 0; i < DCAE_MAX_SOURCES; i++)
         g_free(layer->source[i]);
 }
 

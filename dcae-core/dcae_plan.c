@@ -3,11 +3,12 @@
  * dcae_plan.c - cuts a program into row bands and lays its values out in one arena.
  *
  * The program falls into segments: one ends with each ATTN_SUM, whose result is only known when
- * every row went in. Inside a segment each op produces every output row exactly once, in bands: a
- * band asks the last op for some more rows, the need is traced backwards op by op, and each op runs
- * for the rows that are new. A value that only its own segment reads is held as a rolling window of
- * rows; a KEEP step moves the rows that the next band still needs to the head of the window. Values
- * that cross segments are held whole. Knows no network, no kernels and allocates no activations.
+ * every row went in. Inside a segment each op makes every output row exactly once, some rows at a
+ * time, and the latest op that finds its input always goes first: rows are used up soon after they
+ * are made. A value that only its own segment reads is held as a window of rows; a KEEP step moves
+ * the rows that are still needed to the head of the window. Values that cross segments are held
+ * whole. How many rows an op makes at a time follows from the memory limit; with all of them at
+ * once the plan is that of whole frames. Knows no network and no kernels.
  */
 #include "dcae_plan.h"
 
@@ -18,9 +19,10 @@
 
 typedef struct {
     guint first, end; /* ops */
-    guint rows;       /* output rows of the last op, which bands are counted in */
-    guint band;       /* of these rows a band */
-    guint n_bands;
+    guint rows;       /* most output rows that one of its ops has */
+    guint band; /* of these rows are made at a time, fewer in proportion where an op has fewer */
+    gboolean full_speed; /* but never fewer than an op's min_rows */
+    guint n_bands;       /* most steps that one op was cut into */
 } Segment;
 
 /* Rolling window of a value while bands are laid out. */
@@ -39,11 +41,14 @@ typedef struct {
     const DcaePlanParams *params;
     guint n_segments;
     Segment *segments;
-    guint *done;     /* per op: output rows produced so far */
-    guint *need;     /* per op: output rows wanted after this band */
-    Window *windows; /* per value */
-    GArray *steps;   /* DcaeStep */
-    gsize workspace; /* largest of the steps laid out since it was zeroed */
+    guint *done;         /* per op: output rows made so far */
+    guint *need;         /* per op: output rows to make in all */
+    guint *chunk;        /* per op: output rows to make at a time */
+    guint *first_writer; /* per value: first op that writes it, or n_ops */
+    guint *next_writer;  /* per op: next op that writes the same value, or n_ops */
+    Window *windows;     /* per value */
+    GArray *steps;       /* DcaeStep */
+    gsize workspace;     /* largest of the steps laid out since it was zeroed */
 } Planner;
 
 static guint op_rows(const DcaeProgram *program, const DcaeOp *op)
@@ -103,19 +108,36 @@ static void find_segments(Planner *p)
 
     for (guint i = 0; i < program->n_values; i++)
         p->windows[i] = (Window){.first_segment = G_MAXUINT};
-    for (guint i = 0; i < program->n_ops; i++) {
+    for (guint i = 0, rows = 0; i < program->n_ops; i++) {
         const DcaeOp *op = &program->ops[i];
+        rows = MAX(rows, op_rows(program, op));
         gboolean ends = op->kind == DCAE_OP_ATTN_SUM || op->kind == DCAE_OP_PIXELS_OUT ||
                         op->kind == DCAE_OP_LATENT_OUT;
         for_values(op, touch, segments->len, p);
         if (!ends)
             continue;
-        Segment s = {.first = first, .end = i + 1, .rows = op_rows(program, op)};
+        Segment s = {.first = first, .end = i + 1, .rows = rows};
         g_array_append_val(segments, s);
         first = i + 1;
+        rows = 0;
     }
     p->n_segments = segments->len;
     p->segments = (Segment *)g_array_free(segments, FALSE);
+}
+
+static void find_writers(Planner *p)
+{
+    guint n_ops = p->program->n_ops;
+
+    for (guint v = 0; v < p->program->n_values; v++)
+        p->first_writer[v] = n_ops;
+    for (guint i = n_ops; i-- > 0;) {
+        guint out = p->program->ops[i].out;
+        if (out == DCAE_NO_VALUE)
+            continue;
+        p->next_writer[i] = p->first_writer[out];
+        p->first_writer[out] = i;
+    }
 }
 
 /* Must an op's rows all come out, even if no later op of the segment asks for them? */
@@ -164,19 +186,36 @@ static guint rows_still_read(const Planner *p, guint reader, guint value, guint 
     return first;
 }
 
-/* Rows that each op of the segment must have made once `target` rows of its last op are. */
-static void trace_needs(Planner *p, const Segment *s, guint target)
+static guint row_align(const Planner *p, guint i)
+{
+    return MAX(p->traits->row_align(p->program, &p->program->ops[i]), 1);
+}
+
+/* Rows that each op of the segment has to make: all where they leave the segment, else what later
+ * ops read. */
+static void find_needs(Planner *p, const Segment *s)
 {
     for (guint i = s->end; i-- > s->first;) {
         const DcaeOp *op = &p->program->ops[i];
-        guint h = op_rows(p->program, op), need = 0;
-        if (is_sink(p, i))
-            need = (guint)(((guint64)target * h + s->rows - 1) / s->rows);
+        guint h = op_rows(p->program, op), need = is_sink(p, i) ? h : 0;
         for (guint c = i + 1; op->out != DCAE_NO_VALUE && c < s->end; c++)
             need = MAX(need, rows_read(p, c, op->out, p->need[c]));
-        guint align = MAX(p->traits->row_align(p->program, op), 1);
-        need = MIN(dcae_round_up(need, align), h);
-        p->need[i] = MAX(need, p->done[i]);
+        p->need[i] = MIN(dcae_round_up(need, row_align(p, i)), h);
+        p->done[i] = 0;
+    }
+}
+
+/* Rows at a time: in proportion to the op's share of the segment's rows, aligned, and enough for
+ * full speed if that is wanted. */
+static void find_chunks(Planner *p, const Segment *s)
+{
+    for (guint i = s->first; i < s->end; i++) {
+        const DcaeOp *op = &p->program->ops[i];
+        guint h = op_rows(p->program, op);
+        guint rows = (guint)MAX(((guint64)MIN(s->band, s->rows) * h + s->rows - 1) / s->rows, 1);
+        if (s->full_speed)
+            rows = MAX(rows, p->traits->min_rows(p->program, op));
+        p->chunk[i] = MIN(dcae_round_up(MIN(rows, h), row_align(p, i)), h);
     }
 }
 
@@ -185,19 +224,19 @@ static void add_step(Planner *p, DcaeStep step)
     g_array_append_val(p->steps, step);
 }
 
-/* Drops the rows of a window that nobody will read or write any more. */
+/* Moves the rows of a window that are still needed to its head once as many or more are dead, so
+ * that the two places don't overlap and a backend may copy in any order. */
 static void keep_rows(Planner *p, const Segment *s, guint value)
 {
     Window *w = &p->windows[value];
     guint first = p->program->values[value].h;
 
     for (guint i = s->first; i < s->end; i++) {
-        const DcaeOp *op = &p->program->ops[i];
-        if (op->out == value)
+        if (p->program->ops[i].out == value)
             first = MIN(first, p->done[i]);
         first = MIN(first, rows_still_read(p, i, value, p->done[i]));
     }
-    if (first <= w->row0)
+    if (first - w->row0 == 0 || (first < w->written && first - w->row0 < w->written - first))
         return;
     if (first < w->written)
         add_step(p, (DcaeStep){.kind = DCAE_STEP_KEEP,
@@ -208,16 +247,32 @@ static void keep_rows(Planner *p, const Segment *s, guint value)
     w->row0 = first;
 }
 
-static void keep_segment(Planner *p, const Segment *s)
+/* Did every op before `reader` that writes `value` make the rows that the reader needs to make its
+ * own up to `rows`? */
+static gboolean is_written(const Planner *p, const Segment *s, guint reader, guint value,
+                           guint rows)
 {
-    for (guint i = s->first; i < s->end; i++) {
-        guint out = p->program->ops[i].out;
-        gboolean last_writer = out != DCAE_NO_VALUE && !is_whole(p, out);
-        for (guint j = i + 1; j < s->end; j++)
-            last_writer = last_writer && p->program->ops[j].out != out;
-        if (last_writer)
-            keep_rows(p, s, out);
-    }
+    if (value == DCAE_NO_VALUE)
+        return TRUE;
+    guint wanted = rows_read(p, reader, value, rows);
+    for (guint w = p->first_writer[value]; w < reader; w = p->next_writer[w])
+        if (w >= s->first && p->done[w] < wanted)
+            return FALSE;
+    return TRUE;
+}
+
+/* Output rows that an op can make now: a chunk, or what is left; 0 where it has all or its input
+ * isn't there. */
+static guint rows_ready(const Planner *p, const Segment *s, guint i)
+{
+    const DcaeOp *op = &p->program->ops[i];
+    guint y1 = MIN(p->done[i] + p->chunk[i], p->need[i]);
+
+    if (p->done[i] >= p->need[i])
+        return 0;
+    if (!is_written(p, s, i, op->in, y1) || !is_written(p, s, i, op->residual, y1))
+        return 0;
+    return y1;
 }
 
 static guint window_row0(const Planner *p, guint value)
@@ -225,13 +280,13 @@ static guint window_row0(const Planner *p, guint value)
     return value == DCAE_NO_VALUE ? 0 : p->windows[value].row0;
 }
 
-static void run_op(Planner *p, guint i)
+static void run_op(Planner *p, const Segment *s, guint i, guint y1)
 {
     const DcaeOp *op = &p->program->ops[i];
-    guint y0 = p->done[i], y1 = p->need[i];
+    guint y0 = p->done[i];
 
-    if (y1 <= y0)
-        return;
+    if (op->out != DCAE_NO_VALUE && !is_whole(p, op->out))
+        keep_rows(p, s, op->out);
     if (op->kind == DCAE_OP_ATTN_SUM && y0 == 0)
         add_step(p, (DcaeStep){.kind = DCAE_STEP_CLEAR, .value = op->state});
     add_step(p, (DcaeStep){.kind = DCAE_STEP_RUN,
@@ -251,27 +306,27 @@ static void run_op(Planner *p, guint i)
     p->done[i] = y1;
 }
 
-/* Lays out one segment in bands of s->band rows. Windows, done and workspace start afresh. */
+/* Lays out one segment in bands of s->band rows: always the latest op that can make a chunk. */
 static void run_segment(Planner *p, guint segment)
 {
     Segment *s = &p->segments[segment];
-    guint bands = 0;
 
     for (guint i = s->first; i < s->end; i++) {
-        p->done[i] = p->need[i] = 0;
         guint out = p->program->ops[i].out;
-        if (out != DCAE_NO_VALUE && !is_whole(p, out))
+        if (out != DCAE_NO_VALUE)
             p->windows[out].row0 = p->windows[out].written = p->windows[out].rows = 0;
     }
-    for (guint target = 0; target < s->rows; bands++) {
-        target = s->rows - target > s->band ? target + s->band : s->rows;
-        if (bands > 0)
-            keep_segment(p, s);
-        trace_needs(p, s, target);
-        for (guint i = s->first; i < s->end; i++)
-            run_op(p, i);
+    find_needs(p, s);
+    find_chunks(p, s);
+    s->n_bands = 0;
+    for (guint i = s->end; i-- > s->first;) {
+        guint y1 = rows_ready(p, s, i);
+        if (y1 == 0)
+            continue;
+        run_op(p, s, i, y1);
+        s->n_bands = MAX(s->n_bands, dcae_ceil_div(y1, p->chunk[i]));
+        i = s->end;
     }
-    s->n_bands = bands;
 }
 
 static void extend_life(Window *w, guint step)
@@ -341,21 +396,26 @@ static gsize segment_bytes(Planner *p, guint segment, guint band)
     return live_bytes(p) + p->workspace;
 }
 
-/* Sets the highest band of a segment that stays under the limit, or the lowest there is. */
+/* Sets the highest band of a segment that stays under the limit; at full speed if any does, else
+ * the lowest there is. */
 static void choose_band(Planner *p, guint segment, gsize limit)
 {
-    guint rows = p->segments[segment].rows, low = 1, high = rows;
+    Segment *s = &p->segments[segment];
+    guint low = 1, high = s->rows;
 
-    if (segment_bytes(p, segment, rows) <= limit)
+    s->full_speed = FALSE;
+    if (segment_bytes(p, segment, s->rows) <= limit)
         return;
-    while (low < high) { /* the highest that fits, if any, is in [low, high) */
+    s->full_speed = TRUE;
+    s->full_speed = segment_bytes(p, segment, 1) <= limit;
+    while (low < high) { /* the lowest that doesn't fit is in [low, high] */
         guint middle = (low + high) / 2;
         if (segment_bytes(p, segment, middle) <= limit)
             low = middle + 1;
         else
             high = middle;
     }
-    p->segments[segment].band = MAX(low - 1, 1);
+    s->band = MAX(low - 1, 1);
 }
 
 static void lay_out(Planner *p)
@@ -468,8 +528,10 @@ static DcaePlan *make_plan(Planner *p)
 
 static void set_bands(Planner *p, guint band_rows)
 {
-    for (guint i = 0; i < p->n_segments; i++)
+    for (guint i = 0; i < p->n_segments; i++) {
         p->segments[i].band = MIN(band_rows, p->segments[i].rows);
+        p->segments[i].full_speed = FALSE;
+    }
 }
 
 /* Fewest bands that stay under the limit. Packing can cost a little more than the live bytes that
@@ -527,9 +589,13 @@ DcaePlan *dcae_plan_new(const DcaeProgram *program, const DcaeTraits *traits,
         return NULL;
     p.done = g_new0(guint, program->n_ops);
     p.need = g_new0(guint, program->n_ops);
+    p.chunk = g_new0(guint, program->n_ops);
+    p.next_writer = g_new0(guint, program->n_ops);
+    p.first_writer = g_new0(guint, program->n_values);
     p.windows = g_new0(Window, program->n_values);
     p.steps = g_array_new(FALSE, FALSE, sizeof(DcaeStep));
     find_segments(&p);
+    find_writers(&p);
     if (params->exact && params->band_rows == 0 && params->memory_limit > 0) {
         plan = plan_under_limit(&p, error);
     } else {
@@ -540,6 +606,9 @@ DcaePlan *dcae_plan_new(const DcaeProgram *program, const DcaeTraits *traits,
     g_free(p.segments);
     g_free(p.done);
     g_free(p.need);
+    g_free(p.chunk);
+    g_free(p.next_writer);
+    g_free(p.first_writer);
     g_free(p.windows);
     return plan;
 }

@@ -346,6 +346,10 @@ static Result run_way(const Case *c, DcaeDirection direction, const Way *way)
  * threads: the same bits as whole frames on one thread. */
 static void check_ways(Case *c, DcaeDirection direction)
 {
+    static const Way others[] = {{.threads = 3},
+                                 {.threads = 2, .band_rows = 1},
+                                 {.threads = 1, .band_rows = 3},
+                                 {.threads = 5, .band_rows = 6}};
     const float *wanted = direction == DCAE_ENCODE ? c->latents : c->decoded;
     gboolean blend = c->encode.tiling.mode == DCAE_TILING_BLEND;
 
@@ -355,15 +359,17 @@ static void check_ways(Case *c, DcaeDirection direction)
         g_test_message("%s: %s, instruction set %d: relative L2 error %.2e", c->name,
                        direction == DCAE_ENCODE ? "encode" : "decode", isa, error);
         g_assert_cmpfloat(error, <=, MAX_RELATIVE_ERROR);
-        for (guint rows = blend ? 0 : 1; rows <= (blend ? 0 : 5); rows += 2) {
-            Result bands =
-                run_way(c, direction, &(Way){.isa = isa, .threads = 1 + rows, .band_rows = rows});
-            if (!blend && rows == 1 &&
-                (direction == DCAE_DECODE ? c->decoded_h > 16 : c->encode.height > 64))
-                g_assert_cmpuint(bands.bands, >, 1);
-            g_assert_cmpmem(bands.data, bands.n * sizeof(float), whole.data,
+        for (guint i = 0; i < (blend ? 1 : G_N_ELEMENTS(others)); i++) {
+            Way way = others[i];
+            way.isa = isa;
+            Result other = run_way(c, direction, &way);
+            /* The last segment alone is counted in picture rows on decode, so a one-row limit must
+             * cut it. */
+            if (way.band_rows == 1 && direction == DCAE_DECODE && c->decoded_h >= 32)
+                g_assert_cmpuint(other.bands, >, 1);
+            g_assert_cmpmem(other.data, other.n * sizeof(float), whole.data,
                             whole.n * sizeof(float));
-            g_free(bands.data);
+            g_free(other.data);
         }
         g_free(whole.data);
     }

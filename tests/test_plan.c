@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * test_plan.c - plans, checked by walking their steps over a model of the arena: every cell
+ * remembers which row of which value was written there last. A step that reads a row finds it where
+ * the plan says, in full, written by every op that had to, and not overwritten by another value;
+ * every op makes each of its rows once.
+ */
+#include <string.h>
+
+#include "dcae_plan.h"
+
+#define CELL 64 /* bytes; slots and image sizes are multiples of it */
+
+typedef struct {
+    guint value; /* plus one; 0: nothing */
+    guint row;
+} Cell;
+
+typedef struct {
+    const DcaeProgram *program;
+    const DcaePlan *plan;
+    Cell *arena;
+    guint *done; /* per op: rows made */
+} Walk;
+
+static guint align_of(const DcaeProgram *program, const DcaeOp *op)
+{
+    return op->kind == DCAE_OP_CONV
+               ? (op->layer->shuffle == DCAE_SHUFFLE_UP || op->layer->nearest2 ? 8 : 4)
+               : 1;
+}
+
+static guint one_row(const DcaeProgram *program, const DcaeOp *op)
+{
+    return 1;
+}
+
+static gsize no_workspace(const DcaeProgram *program, const DcaeOp *op, guint rows,
+                          gconstpointer params)
+{
+    return 0;
+}
+
+static const DcaeTraits traits = {
+    .row_align = align_of,
+    .min_rows = one_row,
+    .workspace = no_workspace,
+    .element_size = sizeof(float),
+};
+
+/* Cells that belong to row `row` of a value and to no other: rows may share a cell at their
+ * borders. */
+static void row_cells(const Walk *w, guint value, guint image, guint slot_row, gsize *begin,
+                      gsize *end)
+{
+    const DcaeSlot *slot = &w->plan->slots[value];
+    gsize at = slot->offset + image * slot->image_bytes + slot_row * slot->row_bytes;
+
+    g_assert_cmpuint(slot_row, <, slot->rows);
+    g_assert_cmpuint(at + slot->row_bytes, <=, w->plan->arena_bytes);
+    *begin = (at + CELL - 1) / CELL;
+    *end = MAX((at + slot->row_bytes) / CELL, *begin);
+}
+
+static void write_row(Walk *w, guint value, guint row0, guint row)
+{
+    for (guint image = 0; image < w->plan->batch; image++) {
+        gsize begin, end;
+        row_cells(w, value, image, row - row0, &begin, &end);
+        for (gsize i = begin; i < end; i++)
+            w->arena[i] = (Cell){value + 1, row};
+    }
+}
+
+static void check_row(const Walk *w, guint value, guint row0, guint row)
+{
+    g_assert_cmpuint(row, >=, row0);
+    for (guint image = 0; image < w->plan->batch; image++) {
+        gsize begin, end;
+        row_cells(w, value, image, row - row0, &begin, &end);
+        for (gsize i = begin; i < end; i++) {
+            g_assert_cmpuint(w->arena[i].value, ==, value + 1);
+            g_assert_cmpuint(w->arena[i].row, ==, row);
+        }
+    }
+}
+
+/* Rows [y0, y1) of `value`, read by op `reader`: they are there, and every op before it that writes
+ * the value made them. */
+static void check_read(const Walk *w, guint reader, guint value, guint row0, gint y0, gint y1)
+{
+    gint h = (gint)w->program->values[value].h;
+
+    y0 = MAX(y0, 0);
+    y1 = MIN(y1, h);
+    for (gint y = y0; y < y1; y++)
+        check_row(w, value, row0, (guint)y);
+    for (guint i = 0; i < reader; i++)
+        if (w->program->ops[i].out == value)
+            g_assert_cmpint((gint)w->done[i], >=, y1);
+}
+
+static guint rows_of(const DcaeProgram *program, const DcaeOp *op)
+{
+    if (op->kind == DCAE_OP_PIXELS_OUT || op->kind == DCAE_OP_LATENT_OUT)
+        return op->out_h;
+    return program->values[op->out != DCAE_NO_VALUE ? op->out : op->in].h;
+}
+
+static void walk_run(Walk *w, const DcaeStep *step)
+{
+    const DcaeOp *op = &w->program->ops[step->op];
+    gint y0, y1;
+
+    g_assert_cmpuint(step->y0, ==, w->done[step->op]);
+    g_assert_cmpuint(step->y1, <=, rows_of(w->program, op));
+    if (step->y1 < rows_of(w->program, op))
+        g_assert_cmpuint(step->y1 % align_of(w->program, op), ==, 0);
+    dcae_op_input_rows(op, step->y0, step->y1, &y0, &y1);
+    if (op->in != DCAE_NO_VALUE)
+        check_read(w, step->op, op->in, step->in_row0, y0, y1);
+    if (op->residual != DCAE_NO_VALUE)
+        check_read(w, step->op, op->residual, step->residual_row0, (gint)step->y0, (gint)step->y1);
+    if (op->above != DCAE_NO_VALUE)
+        check_read(w, step->op, op->above, 0, 0, G_MAXINT);
+    if (op->left != DCAE_NO_VALUE)
+        check_read(w, step->op, op->left, 0, 0, G_MAXINT);
+    if (op->state != DCAE_NO_VALUE) {
+        const DcaeSlot *state = &w->plan->slots[op->state];
+        for (gsize i = 0; i < state->image_bytes * w->plan->batch / CELL; i++)
+            g_assert_cmpuint(w->arena[state->offset / CELL + i].value, ==, op->state + 1);
+    }
+    if (op->kind == DCAE_OP_ATTN_APPLY) /* the sums are complete */
+        for (guint i = 0; i < step->op; i++)
+            if (w->program->ops[i].kind == DCAE_OP_ATTN_SUM &&
+                w->program->ops[i].state == op->state)
+                g_assert_cmpuint(w->done[i], ==, rows_of(w->program, &w->program->ops[i]));
+    w->done[step->op] = step->y1;
+    if (op->out != DCAE_NO_VALUE)
+        for (guint y = step->y0; y < step->y1; y++)
+            write_row(w, op->out, step->out_row0, y);
+}
+
+static void walk_keep(Walk *w, const DcaeStep *step)
+{
+    for (guint y = step->y0; y < step->y1; y++) {
+        check_row(w, step->value, step->y0 - step->in_row, y);
+        write_row(w, step->value, step->y0, y);
+    }
+}
+
+static void walk_clear(Walk *w, const DcaeStep *step)
+{
+    const DcaeSlot *slot = &w->plan->slots[step->value];
+
+    g_assert_cmpuint(slot->image_bytes * w->plan->batch + slot->offset, <=, w->plan->arena_bytes);
+    for (gsize i = 0; i < slot->image_bytes * w->plan->batch / CELL; i++)
+        w->arena[slot->offset / CELL + i] = (Cell){step->value + 1, 0};
+}
+
+static void walk(const DcaeProgram *program, const DcaePlan *plan)
+{
+    Walk w = {.program = program, .plan = plan};
+
+    w.arena = g_new0(Cell, plan->arena_bytes / CELL + 1);
+    w.done = g_new0(guint, program->n_ops);
+    for (guint i = 0; i < plan->n_steps; i++) {
+        const DcaeStep *step = &plan->steps[i];
+        if (step->kind == DCAE_STEP_RUN)
+            walk_run(&w, step);
+        else if (step->kind == DCAE_STEP_KEEP)
+            walk_keep(&w, step);
+        else
+            walk_clear(&w, step);
+    }
+    for (guint i = 0; i < program->n_ops; i++)
+        if (program->ops[i].kind == DCAE_OP_PIXELS_OUT ||
+            program->ops[i].kind == DCAE_OP_LATENT_OUT)
+            g_assert_cmpuint(w.done[i], ==, program->ops[i].out_h);
+    g_free(w.arena);
+    g_free(w.done);
+}
+
+/* ---- programs ---- */
+
+static DcaeConfig config_of(gboolean conv, gboolean vit)
+{
+    DcaeConfig c = {
+        .in_channels = 3, .latent_channels = 8, .head_dim = 8, .n_stages = 4, .scaling_factor = 1};
+
+    for (guint i = 0; i < 4; i++) {
+        DcaeStage stage = {.block = vit && i >= 2 ? DCAE_BLOCK_EFFICIENT_VIT : DCAE_BLOCK_RES,
+                           .width = 16u << (i / 2),
+                           .layers = 1 + i % 2,
+                           .n_scales = i == 3 ? 2 : 0,
+                           .scales = {3, 5},
+                           .norm = DCAE_NORM_RMS,
+                           .act = DCAE_ACT_SILU};
+        c.encoder[i] = c.decoder[i] = stage;
+    }
+    c.encoder[0].layers = c.decoder[0].layers = conv ? 1 : 0;
+    c.down_unshuffle = !conv;
+    c.up_interpolate = conv;
+    c.encoder_out_shortcut = c.decoder_in_shortcut = TRUE;
+    return c;
+}
+
+static DcaeProgram *build(DcaeDirection direction, guint variant, guint w, guint h,
+                          DcaeTilingMode mode)
+{
+    DcaeConfig config = config_of(variant & 1, variant & 2);
+    DcaeGeometry g = {
+        .width = w * 8,
+        .height = h * 8 - 3,
+        .latent_width = w,
+        .latent_height = h,
+        .latent_channels = 8,
+        .batch = 1,
+        .tiling = {.mode = mode,
+                   .tile_width = 32,
+                   .tile_height = 32,
+                   .stride_width = 24,
+                   .stride_height = 24},
+    };
+    return dcae_graph_build(&config, direction, &g);
+}
+
+static void test_bands(void)
+{
+    for (guint n = 0; n < 8; n++)
+        for (guint h = 1; h <= 13; h += 4) {
+            DcaeProgram *program =
+                build(n & 4 ? DCAE_DECODE : DCAE_ENCODE, n & 3, 5, h, DCAE_TILING_OFF);
+            for (guint rows = 0; rows <= 9; rows++) {
+                DcaePlanParams params = {
+                    .exact = rows > 0, .band_rows = rows, .batch = 1 + rows % 2};
+                g_autoptr(GError) error = NULL;
+                DcaePlan *plan = dcae_plan_new(program, &traits, &params, &error);
+                g_assert_no_error(error);
+                if (rows == 0)
+                    g_assert_cmpuint(plan->bands, ==, 1);
+                if (rows == 1 && h > 4)
+                    g_assert_cmpuint(plan->bands, >, 1);
+                walk(program, plan);
+                dcae_plan_free(plan);
+            }
+            dcae_program_free(program);
+        }
+}
+
+static void test_tiles(void)
+{
+    for (guint n = 0; n < 8; n++) {
+        DcaeProgram *program =
+            build(n & 4 ? DCAE_DECODE : DCAE_ENCODE, n & 3, 11, 7, DCAE_TILING_BLEND);
+        DcaePlan *plan = dcae_plan_new(program, &traits, &(DcaePlanParams){.batch = 2}, NULL);
+        g_assert_cmpuint(program->n_tiles, >, 1);
+        walk(program, plan);
+        dcae_plan_free(plan);
+        dcae_program_free(program);
+    }
+}
+
+/* Less memory, more bands; the plan stays under every limit that it accepts, and an error names a
+ * limit that works. */
+static void test_limit(void)
+{
+    for (guint n = 0; n < 8; n++) {
+        DcaeProgram *program =
+            build(n & 4 ? DCAE_DECODE : DCAE_ENCODE, n & 3, 40, 90, DCAE_TILING_OFF);
+        DcaePlan *whole =
+            dcae_plan_new(program, &traits, &(DcaePlanParams){.exact = TRUE, .batch = 1}, NULL);
+        guint bands = whole->bands;
+        g_autoptr(GError) error = NULL;
+        gsize limit = whole->peak_bytes;
+
+        g_assert_cmpuint(bands, ==, 1);
+        for (;; limit = limit * 3 / 4) {
+            DcaePlanParams params = {.exact = TRUE, .memory_limit = limit, .batch = 1};
+            DcaePlan *plan = dcae_plan_new(program, &traits, &params, &error);
+            if (plan == NULL)
+                break;
+            g_assert_cmpuint(plan->peak_bytes, <=, limit);
+            bands = MAX(bands, plan->bands);
+            walk(program, plan);
+            dcae_plan_free(plan);
+        }
+        g_assert_cmpuint(bands, >, 4);
+        g_assert_error(error, DCAE_ERROR, DCAE_ERROR_SETTINGS);
+        const char *least = strstr(error->message, "at least ");
+        g_assert_nonnull(least);
+        DcaePlanParams params = {.exact = TRUE, .batch = 1};
+        params.memory_limit = g_ascii_strtoull(least + strlen("at least "), NULL, 10) << 20;
+        DcaePlan *plan = dcae_plan_new(program, &traits, &params, NULL);
+        g_assert_nonnull(plan);
+        g_assert_cmpuint(plan->peak_bytes, <=, params.memory_limit);
+        dcae_plan_free(plan);
+        dcae_plan_free(whole);
+        dcae_program_free(program);
+    }
+}
+
+/* Layers don't depend on the size or the tiles: weights are packed once for all of them. */
+static void test_layers(void)
+{
+    for (guint n = 0; n < 8; n++) {
+        DcaeDirection direction = n & 4 ? DCAE_DECODE : DCAE_ENCODE;
+        DcaeProgram *small = build(direction, n & 3, 1, 1, DCAE_TILING_OFF);
+        DcaeProgram *tiled = build(direction, n & 3, 11, 7, DCAE_TILING_BLEND);
+        g_assert_cmpuint(small->n_layers, ==, tiled->n_layers);
+        for (guint i = 0; i < small->n_layers; i++) {
+            g_assert_cmpstr(small->layers[i].label, ==, tiled->layers[i].label);
+            g_assert_cmpuint(small->layers[i].conv_c, ==, tiled->layers[i].conv_c);
+        }
+        dcae_program_free(small);
+        dcae_program_free(tiled);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/plan/bands", test_bands);
+    g_test_add_func("/plan/tiles", test_tiles);
+    g_test_add_func("/plan/limit", test_limit);
+    g_test_add_func("/plan/layers", test_layers);
+    return g_test_run();
+}
