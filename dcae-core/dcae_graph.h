@@ -73,8 +73,6 @@ typedef struct {
     guint conv_c;      /* output channels of the product, before shuffle or gate */
     guint out_c;       /* channels of the output tensor: conv_c; 4·conv_c or conv_c/4 with shuffle;
                           conv_c/2 with gate */
-    guint in_prefix;   /* >0: the tensors have more than in_c input channels, and the first in_c are
-                          used (conv_in of latent prefixes) */
     guint ksize;       /* 1, 3 or any odd for DWCONV */
     guint stride;      /* 1 or 2 (CONV) */
     guint groups;      /* GROUPED_LINEAR: in_c / groups channels each */

@@ -167,16 +167,6 @@ static gsize pick_rows(const DcaeLayer *layer, float *rows, gsize n_rows, gsize 
     return kept;
 }
 
-/* Drops the input channels from in_c on, in place. */
-static void cut_inputs(const DcaeLayer *layer, float *rows, gsize n_rows, gsize taps)
-{
-    if (layer->in_prefix == 0)
-        return;
-    for (gsize i = 1; i < n_rows; i++)
-        memmove(rows + i * layer->in_c * taps, rows + i * layer->in_prefix * taps,
-                layer->in_c * taps * sizeof(float));
-}
-
 /* Inputs that one output channel of the stored tensors has. */
 static gsize stored_inputs(const DcaeLayer *layer)
 {
@@ -184,7 +174,7 @@ static gsize stored_inputs(const DcaeLayer *layer)
         return 1;
     if (layer->kind == DCAE_OP_GROUPED_LINEAR)
         return layer->in_c / layer->groups;
-    return layer->in_prefix > 0 ? layer->in_prefix : layer->in_c;
+    return layer->in_c;
 }
 
 static gboolean read_named(DcaeModel *model, const char *prefix, const char *suffix,
@@ -211,7 +201,6 @@ static gboolean read_weight(DcaeModel *model, const DcaeLayer *layer, LayerArray
             return FALSE;
     n_rows = pick_rows(layer, arrays->weight, n_rows, inputs * taps);
     g_assert(n_rows == layer->conv_c);
-    cut_inputs(layer, arrays->weight, n_rows, taps);
     return TRUE;
 }
 
@@ -263,8 +252,6 @@ static gboolean fold_batch_norm(DcaeModel *model, const DcaeLayer *layer, LayerA
             return FALSE;
         memset(arrays->bias, 0, n * sizeof(float));
     }
-    if (layer->in_prefix > 0)
-        inputs = inputs / layer->in_prefix * layer->in_c;
     for (gsize c = 0; c < n; c++) {
         double scale = norm[c] / sqrt(norm[3 * n + c] + BATCH_NORM_EPS);
         for (gsize i = 0; i < inputs; i++)

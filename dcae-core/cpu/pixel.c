@@ -467,15 +467,16 @@ static inline gsize latent_index(const DcaeCpuCall *call, gsize c, guint y)
 static void latent_in_run(const DcaeCpuCall *call, gsize task, void *scratch)
 {
     guint y = call->y0 + (guint)task;
-    gsize padding = dcae_out_padding(call), stride = call->out.pixel_stride;
+    gsize stride = call->out.pixel_stride, channels = MIN(call->out.c, call->latent->c);
+    gsize lacking = call->out.c + dcae_out_padding(call) - channels;
     float *out = dcae_rows_at(&call->out, y, 0), scale = call->op->scale;
-    for (gsize c = 0; c < call->out.c; c++) {
+    for (gsize c = 0; c < channels; c++) {
         gsize from = latent_index(call, c, y);
         for (gsize x = 0; x < call->out.w; x++)
             out[x * stride + c] = latent_load(call->latent, from + x) * scale;
     }
-    for (gsize x = 0; padding > 0 && x < call->out.w; x++)
-        memset(out + x * stride + call->out.c, 0, padding * sizeof(float));
+    for (gsize x = 0; lacking > 0 && x < call->out.w; x++)
+        memset(out + x * stride + channels, 0, lacking * sizeof(float));
 }
 
 static void latent_out_run(const DcaeCpuCall *call, gsize task, void *scratch)
@@ -485,7 +486,8 @@ static void latent_out_run(const DcaeCpuCall *call, gsize task, void *scratch)
     const float *in = dcae_rows_at(&call->in, y, 0);
     float scale = call->op->scale;
     gboolean finite = TRUE;
-    for (gsize c = 0; y < call->op->out_h && c < call->in.c; c++) {
+    gsize channels = MIN(call->in.c, call->latent->c);
+    for (gsize c = 0; y < call->op->out_h && c < channels; c++) {
         gsize to = latent_index(call, c, y);
         for (gsize x = 0; x < call->op->out_w; x++)
             finite &= latent_store(call->latent, to + x, in[x * stride + c] * scale);
