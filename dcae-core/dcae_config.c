@@ -280,16 +280,16 @@ static gboolean read_side(Parser *parser, const Key *keys, const guint *default_
         !read_words(parser, keys[2], block_words, -1, blocks) ||
         !read_multiscales(parser, keys[3], stages))
         return FALSE;
-    for (guint i = 0; i < DCAE_MAX_STAGES; i++) {
+    for (guint i = 0; i < n; i++) {
         DcaeStage *s = &stages[i];
-        s->width = i < n ? widths[i] : 0;
-        s->layers = i < n ? layers[i] : 0;
-        s->block = i < n ? (DcaeBlockType)blocks[i] : DCAE_BLOCK_RES;
+        s->width = widths[i];
+        s->layers = layers[i];
+        s->block = (DcaeBlockType)blocks[i];
         s->norm = DCAE_NORM_RMS;
         s->act = DCAE_ACT_SILU;
         /* The scales of a stage without attention mean nothing; the reference's default has some
          * even where all blocks are residual, and they must not tell two equal models apart. */
-        if (i >= n || s->block == DCAE_BLOCK_RES)
+        if (s->block == DCAE_BLOCK_RES)
             s->n_scales = 0;
         memset(s->scales + s->n_scales, 0, sizeof s->scales - s->n_scales * sizeof *s->scales);
     }
@@ -687,26 +687,17 @@ char *dcae_config_to_json(const DcaeConfig *config)
 #define STAGE_7 , VIT(2048, 2)
 #define STAGE_8 , VIT(2048, 2), VIT(2048, 2)
 
-#define V15_CONFIG(stages)                                                                     \
+#define V15_CONFIG(stages, ...)                                                                \
     {                                                                                          \
         .in_channels = 3, .latent_channels = 128, .head_dim = 32, .n_stages = stages,          \
-        .encoder = {RES(128, 0),                                                               \
-                    RES(256, 5),                                                               \
-                    RES(512, 10),                                                              \
-                    RES(512, 4),                                                               \
-                    RES(1024, 4),                                                              \
-                    RES(1024, 4),                                                              \
-                    RES(stages > 6 ? 1024 : 0, stages > 6 ? 4 : 0)},                           \
-        .decoder = {RES(128, 0),                                                               \
-                    RES(256, 5),                                                               \
-                    RES(512, 10),                                                              \
-                    RES(512, 4),                                                               \
-                    RES(1024, 4),                                                              \
-                    RES(1024, 4),                                                              \
-                    RES(stages > 6 ? 1024 : 0, stages > 6 ? 4 : 0)},                           \
+        .encoder = {RES(128, 0), RES(256, 5),  RES(512, 10),                                   \
+                    RES(512, 4), RES(1024, 4), RES(1024, 4) __VA_ARGS__},                      \
+        .decoder = {RES(128, 0), RES(256, 5),  RES(512, 10),                                   \
+                    RES(512, 4), RES(1024, 4), RES(1024, 4) __VA_ARGS__},                      \
         .down_unshuffle = TRUE, .up_interpolate = FALSE, .encoder_out_shortcut = FALSE,        \
         .decoder_in_shortcut = FALSE, .decoder_conv_act = DCAE_ACT_SILU, .scaling_factor = 1.0 \
     }
+#define STAGE_7_RES , RES(1024, 4)
 
 /* Where two have one structure, the one that inference must choose stands first. */
 static const struct {
@@ -737,8 +728,8 @@ static const struct {
          .decoder_conv_act = DCAE_ACT_SILU,
          .scaling_factor = 0.41407,
      }},
-    {"dc-ae-f32c128-1.5", V15_CONFIG(6)},
-    {"dc-ae-f64c128-1.5", V15_CONFIG(7)},
+    {"dc-ae-f32c128-1.5", V15_CONFIG(6, )},
+    {"dc-ae-f64c128-1.5", V15_CONFIG(7, STAGE_7_RES)},
 };
 
 /* Equal but for an organisation before it and "-diffusers" behind it? */
