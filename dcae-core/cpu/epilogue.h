@@ -297,15 +297,19 @@ static inline void epilogue_up(const Epilogue *e, size_t y, size_t x, float *v, 
         epilogue_pixel(e, 2 * y + p / 2, 2 * x + p % 2, v + p * n, p * n, 0, n, s);
 }
 
-/* Output pixel (y, x) of a pixel-unshuffle: v holds its four product pixels, v_stride apart. */
+/* Output pixel (y, x) of a pixel-unshuffle: v holds its four product pixels, those of a row `right`
+ * floats apart, the rows `down`. */
 static inline void epilogue_down(const Epilogue *e, size_t y, size_t x, const float *v,
-                                 size_t v_stride, float *s)
+                                 size_t right, size_t down, float *s)
 {
     size_t conv_c = e->layer->conv_c;
     float *t = s + epilogue_pad(e->layer->out_c);
-    for (size_t n = 0; n < conv_c; n++)
-        for (size_t p = 0; p < 4; p++)
-            t[4 * n + p] = v[p * v_stride + n];
+    for (size_t n = 0; n < conv_c; n++) {
+        t[4 * n] = v[n];
+        t[4 * n + 1] = v[right + n];
+        t[4 * n + 2] = v[down + n];
+        t[4 * n + 3] = v[down + right + n];
+    }
     epilogue_pixel(e, y, x, t, 0, 0, e->layer->out_c, s);
 }
 

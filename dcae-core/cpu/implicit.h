@@ -262,7 +262,7 @@ static inline void implicit_finish(const Epilogue *e, const ImplicitCut *cut,
         if (layer->shuffle == DCAE_SHUFFLE_UP) {
             epilogue_up(e, at.y, at.x, v, s);
         } else if (layer->shuffle == DCAE_SHUFFLE_DOWN) {
-            epilogue_down(e, at.y / 2, at.x / 2, v, c_stride, s);
+            epilogue_down(e, at.y / 2, at.x / 2, v, c_stride, 2 * c_stride, s);
             i += 3;
         } else {
             epilogue_pixel(e, at.y, at.x, v, b->column, b->column, n, s);
