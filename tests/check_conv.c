@@ -403,9 +403,9 @@ static void bench_form(Check *check, const Form *form, guint h, guint w)
     check_tensor_fill(check, k.in, CHECK_CONSTANT);
     check_tensor_fill(check, k.residual, CHECK_CONSTANT);
     DcaeCpuCall call = case_call(&k);
-    double seconds = check_time(check, &check->build->kernels.kernel[k.layer.kind], &call, 0.4);
+    CheckTime time = check_time(check, &check->build->kernels.kernel[k.layer.kind], &call, 0.4);
     double pixels = form->shuffle ? (double)h * w : (double)k.values[1].h * k.values[1].w;
-    check_bench_line(check, k.name, seconds,
+    check_bench_line(check, k.name, time,
                      2 * pixels * k.layer.ksize * k.layer.ksize * form->in_c * form->conv_c);
     case_free(&k);
 }

@@ -11,6 +11,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #define GUARD_BYTES 256
 #define GUARD 0xa5
@@ -242,33 +243,38 @@ static int compare_double(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-double check_time(Check *check, const DcaeCpuKernel *kernel, const DcaeCpuCall *call,
-                  double seconds)
+CheckTime check_time(Check *check, const DcaeCpuKernel *kernel, const DcaeCpuCall *call,
+                     double seconds)
 {
     enum { MAX_RUNS = 1000 };
     double times[MAX_RUNS], total = 0;
+    clock_t cpu;
     guint n = 0, threads = dcae_pool_threads(check->pool);
     gsize bytes = kernel->scratch_bytes ? kernel->scratch_bytes(call) : 0;
     Timed timed = {.kernel = kernel, .call = call, .scratch_stride = (bytes + 4159) / 64 * 64};
     timed.scratch = dcae_aligned_alloc(threads * timed.scratch_stride);
     g_assert(timed.scratch);
     dcae_pool_run(check->pool, kernel->n_tasks(call), timed_task, &timed);
+    cpu = clock();
     while (n < 5 || (total < seconds && n < MAX_RUNS)) {
         gint64 start = g_get_monotonic_time();
         dcae_pool_run(check->pool, kernel->n_tasks(call), timed_task, &timed);
         times[n] = (double)(g_get_monotonic_time() - start) * 1e-6;
         total += times[n++];
     }
+    cpu = clock() - cpu;
     dcae_aligned_free(timed.scratch);
     qsort(times, n, sizeof times[0], compare_double);
-    printf("# best %.3f ms of %u\n", times[0] * 1e3, n);
-    return times[n / 2];
+    return (CheckTime){.median = times[n / 2],
+                       .best = times[0],
+                       .cpu = (double)cpu / CLOCKS_PER_SEC / n / threads};
 }
 
-void check_bench_line(Check *check, const char *name, double seconds, double flop)
+void check_bench_line(Check *check, const char *name, CheckTime time, double flop)
 {
-    printf("%-8s %-44s %2u threads %9.3f ms %8.1f GFLOP/s\n", check->build->isa, name,
-           dcae_pool_threads(check->pool), seconds * 1e3, flop / seconds * 1e-9);
+    printf("%-8s %-44s %2u threads %9.3f ms, %7.1f GFLOP/s; best %7.1f, by processor time %7.1f\n",
+           check->build->isa, name, dcae_pool_threads(check->pool), time.median * 1e3,
+           flop / time.median * 1e-9, flop / time.best * 1e-9, flop / time.cpu * 1e-9);
     fflush(stdout);
 }
 

@@ -69,11 +69,17 @@ float *check_alloc(gsize n);
  * asked for, between guard bytes. */
 void check_run(Check *check, const DcaeCpuKernel *kernel, const DcaeCpuCall *call);
 
-/* Median seconds of a call on the pool, over at least `seconds` of runs. */
-double check_time(Check *check, const DcaeCpuKernel *kernel, const DcaeCpuCall *call,
-                  double seconds);
+/* Seconds of a call. cpu: processor time of the process divided by the threads, which is what the
+ * call would take if nothing else used the processor. */
+typedef struct {
+    double median, best, cpu;
+} CheckTime;
+
+/* Times a call on the pool, over at least `seconds` of runs. */
+CheckTime check_time(Check *check, const DcaeCpuKernel *kernel, const DcaeCpuCall *call,
+                     double seconds);
 /* Prints one line of a benchmark; flop of one call. */
-void check_bench_line(Check *check, const char *name, double seconds, double flop);
+void check_bench_line(Check *check, const char *name, CheckTime time, double flop);
 
 /* The families. */
 void check_conv(Check *check);
