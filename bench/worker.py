@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""One contestant in a process of its own, so that its memory is its own too. peers.py starts it and talks to it by lines:
+`run` answers with milliseconds, `save FILE` stores the last output, `quit` answers with the peak memory in MiB."""
+import argparse
+import sys
+import time
+
+import numpy as np
+
+
+def picture(width, height):
+    """A picture with edges, gradients and noise, the same in every process."""
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[0:height, 0:width]
+    base = np.stack([128 + 90 * np.sin(x / 37 + i) * np.cos(y / 53 - i) for i in range(3)], 2)
+    base += 40 * ((x // 64 + y // 64) % 2)[..., None] + rng.normal(0, 8, base.shape)
+    return base.clip(0, 255).astype(np.uint8)
+
+
+def latent(channels, width, height):
+    return np.random.default_rng(2).normal(0, 1, (channels, height, width)).astype(np.float32)
+
+
+def dcae(args, precision):
+    from libdcae import DECODE, ENCODE, Codec
+
+    direction = ENCODE if args.direction == "encode" else DECODE
+    codec = Codec(args.library, args.model, direction, args.width, args.height, args.threads, precision, args.tiling,
+                  args.memory_limit << 20)
+    data = picture(args.width, args.height) if direction == ENCODE else latent(*codec.latent.shape[::2],
+                                                                              codec.latent.shape[1])
+    return lambda: codec.run(data)
+
+
+def load_torch(args, dtype):
+    import torch
+    from diffusers import AutoencoderDC
+
+    torch.set_num_threads(args.threads)
+    model = AutoencoderDC.from_pretrained(args.model, torch_dtype=dtype).eval()
+    half = model.encoder if args.direction == "encode" else model.decoder
+    ratio, channels = model.spatial_compression_ratio, model.config.latent_channels
+    del model
+    if args.direction == "encode":
+        data = torch.from_numpy(picture(args.width, args.height)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    else:
+        data = torch.from_numpy(latent(channels, args.width // ratio, args.height // ratio))[None]
+    return torch, half, data.to(dtype)
+
+
+def finish(args, array):
+    """[1, c, h, w] floats to what libdcae gives."""
+    if args.direction == "encode":
+        return array[0]
+    return np.rint((array[0].transpose(1, 2, 0) * 127.5 + 127.5).clip(0, 255)).astype(np.uint8)
+
+
+def diffusers(args, dtype="float32", channels_last=False, compiled=False):
+    import torch
+
+    torch, half, data = load_torch(args, getattr(torch, dtype))
+    if channels_last:
+        half, data = half.to(memory_format=torch.channels_last), data.to(memory_format=torch.channels_last)
+    if compiled:
+        half = torch.compile(half)
+
+    def run():
+        with torch.inference_mode():
+            return finish(args, half(data).float().numpy())
+    return run
+
+
+def openvino(args, precision="f32"):
+    import openvino as ov
+    import torch
+
+    torch, half, data = load_torch(args, torch.float32)
+    with torch.inference_mode():
+        graph = ov.convert_model(half, example_input=data, input=[tuple(data.shape)])
+    del half
+    compiled = ov.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": precision,
+                                                      "INFERENCE_NUM_THREADS": args.threads})
+    array = data.numpy()
+    return lambda: finish(args, compiled(array)[0])
+
+
+PEERS = {
+    "dcae f32": lambda args: dcae(args, "f32"),
+    "dcae bf16": lambda args: dcae(args, "bf16"),
+    "diffusers f32": diffusers,
+    "diffusers f32 channels last": lambda args: diffusers(args, channels_last=True),
+    "diffusers f32 torch.compile": lambda args: diffusers(args, compiled=True),
+    "diffusers bf16": lambda args: diffusers(args, "bfloat16"),
+    "openvino f32": openvino,
+    "openvino bf16": lambda args: openvino(args, "bf16"),
+}
+
+
+def peak_mib():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) >> 10
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("peer", choices=PEERS)
+    parser.add_argument("direction", choices=["encode", "decode"])
+    parser.add_argument("model")
+    parser.add_argument("width", type=int)
+    parser.add_argument("height", type=int)
+    parser.add_argument("--library", default="")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--tiling", default="off")
+    parser.add_argument("--memory-limit", type=int, default=0, help="MiB")
+    args = parser.parse_args()
+    answers, sys.stdout = sys.stdout, sys.stderr  # libraries that print must not disturb the answers
+    run = PEERS[args.peer](args)
+    output = run()  # warm-up
+    print("ready", file=answers, flush=True)
+    for line in sys.stdin:
+        word, _, rest = line.strip().partition(" ")
+        if word == "run":
+            start = time.perf_counter()
+            output = run()
+            print((time.perf_counter() - start) * 1e3, file=answers, flush=True)
+        elif word == "save":
+            np.save(rest, output)
+            print("saved", file=answers, flush=True)
+        elif word == "quit":
+            print(peak_mib(), file=answers, flush=True)
+            return
+
+
+if __name__ == "__main__":
+    main()
