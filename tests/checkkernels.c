@@ -26,6 +26,9 @@ typedef struct {
 
 static const Family families[] = {
     {"conv", check_conv, bench_conv},
+    {"dwconv", check_dwconv, bench_dwconv},
+    {"norm", check_norm, bench_norm},
+    {"attention", check_attention, bench_attention},
 };
 
 static guint n_cases, n_failed;
