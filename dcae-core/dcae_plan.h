@@ -73,8 +73,9 @@ typedef struct {
     gsize memory_limit; /* exact: bytes that peak_bytes should stay under, 0 = none; the plan with
                            least bands that fits */
     guint batch;        /* at least 1 */
-    guint band_rows; /* tests: forces bands of about so many rows of the last op of each segment; 0
-                        = by memory_limit */
+    guint band_rows;    /* tests: forces bands of so many rows of each segment's tallest op; 0 = by
+                           memory_limit */
+    gboolean tight;     /* tests: with band_rows, small windows */
 } DcaePlanParams;
 
 /* Makes the plan. NULL with DCAE_ERROR_SETTINGS where not even the smallest bands fit the limit
