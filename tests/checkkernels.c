@@ -29,6 +29,7 @@ static const Family families[] = {
     {"dwconv", check_dwconv, bench_dwconv},
     {"norm", check_norm, bench_norm},
     {"attention", check_attention, bench_attention},
+    {"pixel", check_pixel, bench_pixel},
 };
 
 static guint n_cases, n_failed;

@@ -90,5 +90,7 @@ void check_norm(Check *check);
 void bench_norm(Check *check);
 void check_attention(Check *check);
 void bench_attention(Check *check);
+void check_pixel(Check *check);
+void bench_pixel(Check *check);
 
 #endif
