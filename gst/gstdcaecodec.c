@@ -532,10 +532,9 @@ post_error (GstDcaeCodec * self, const gchar * doing, const GError * error)
     error_to_gst (self->direction, error->code, &domain, &code);
 
   text = g_strdup_printf ("%s: %s", doing, error->message);
-  debug = g_strdup_printf ("model=%s variant=%s config=%s, %s error %d",
+  debug = g_strdup_printf ("model=%s variant=%s config=%s",
       s->model ? s->model : "(unset)", s->variant ? s->variant : "(unset)",
-      s->config ? s->config : "(unset)", g_quark_to_string (error->domain),
-      error->code);
+      s->config ? s->config : "(unset)");
   gst_element_message_full (self->element, GST_MESSAGE_ERROR, domain, code,
       text, debug, __FILE__, GST_FUNCTION, __LINE__);
 }
@@ -1017,6 +1016,13 @@ gst_dcae_codec_clear (GstDcaeCodec * self)
   g_mutex_clear (&self->lock);
 }
 
+static gboolean
+has_tile_settings (const GstDcaeSettings * s)
+{
+  return s->tile_width != DEFAULT_TILE || s->tile_height != DEFAULT_TILE ||
+      s->tile_stride_width || s->tile_stride_height;
+}
+
 gboolean
 gst_dcae_codec_start (GstDcaeCodec * self)
 {
@@ -1040,6 +1046,10 @@ gst_dcae_codec_start (GstDcaeCodec * self)
             self->used.batch_size), (NULL));
     return FALSE;
   }
+  if (self->used.tiling != DCAE_TILING_BLEND && has_tile_settings (&self->used))
+    GST_ELEMENT_WARNING (self->element, LIBRARY, SETTINGS,
+        ("tile sizes and strides have no effect with tiling=%s, only with "
+            "tiling=blend", tiling_nick (self->used.tiling)), (NULL));
   return TRUE;
 }
 

@@ -391,7 +391,7 @@ choose_colorimetry (GstDcaeDec * self, GstVideoInfo * info, GstStructure * s)
 
   g_value_init (&value, G_TYPE_STRING);
   g_value_take_string (&value, gst_video_colorimetry_to_string (&own));
-  if (!gst_value_can_intersect (gst_structure_get_value (s, "colorimetry"),
+  if (!gst_value_intersect (NULL, gst_structure_get_value (s, "colorimetry"),
           &value)) {
     gst_structure_fixate_field (s, "colorimetry");
     asked = gst_structure_get_string (s, "colorimetry");
@@ -586,6 +586,8 @@ gst_dcae_dec_set_format (GstVideoDecoder * decoder, GstVideoCodecState * state)
   GstDcaeModelRequest request;
 
   if (flow != GST_FLOW_OK && flow != GST_FLOW_FLUSHING)
+    return FALSE;
+  if (self->codec.failed)       /* the same caps again: errors come once */
     return FALSE;
 
   self->configured = FALSE;

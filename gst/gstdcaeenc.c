@@ -476,6 +476,8 @@ gst_dcae_enc_set_format (GstVideoEncoder * encoder, GstVideoCodecState * state)
 
   if (flow != GST_FLOW_OK && flow != GST_FLOW_FLUSHING)
     return FALSE;
+  if (self->codec.failed)       /* the same caps again: errors come once */
+    return FALSE;
 
   self->configured = FALSE;
   self->codec.failed = TRUE;
