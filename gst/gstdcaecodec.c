@@ -122,18 +122,13 @@ tiling_nick (DcaeTilingMode mode)
 
 /* ---- properties */
 
-#define RW (G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY)
+#define RW (G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | \
+    GST_PARAM_MUTABLE_READY)
 #define RO (G_PARAM_READABLE | G_PARAM_STATIC_STRINGS)
 
 static void
 install_model_properties (GObjectClass * klass)
 {
-  /**
-   * GstDcaeEnc:model:
-   * GstDcaeDec:model:
-   *
-   * Since: 0.1
-   */
   g_object_class_install_property (klass, PROP_MODEL,
       g_param_spec_string ("model", "Model",
           "Diffusers directory, .safetensors file, or Hugging Face repository "

@@ -12,6 +12,7 @@
 #include <glib/gstdio.h>
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 #define WAIT (60 * GST_SECOND)
 #define W 64
@@ -2134,6 +2135,95 @@ GST_START_TEST(test_seek_flushes_and_shows_the_right_frame)
 
 GST_END_TEST;
 
+/* Backwards every frame of the segment comes once, last first, batches or not. */
+GST_START_TEST(test_reverse_playback_decodes_every_frame)
+{
+    gchar *path = g_strdup_printf("%s/dcae-reverse-%d.safetensors", g_get_tmp_dir(), getpid());
+    gchar *record = g_strdup_printf("videotestsrc num-buffers=7 ! " RAW_CAPS(
+                                        "RGB") " ! dcaeenc ! dcaemux ! filesink location=%s",
+                                    path);
+    gchar *play = g_strdup_printf(
+        "filesrc location=%s ! dcaedemux ! dcaedec name=d batch-size=3 ! fakesink name=s", path);
+    GstElement *pipeline, *sink, *dec;
+    GstStructure *stats = NULL;
+    GstMessage *message;
+    GstSample *last = NULL;
+    guint64 frames = 0;
+    GstBus *bus;
+
+    assert_pipeline_plays(record);
+    pipeline = pipeline_new(play, &bus);
+    sink = gst_bin_get_by_name(GST_BIN(pipeline), "s");
+    dec = gst_bin_get_by_name(GST_BIN(pipeline), "d");
+    gst_element_set_state(pipeline, GST_STATE_PAUSED);
+    gst_element_get_state(pipeline, NULL, NULL, WAIT);
+    fail_unless(gst_element_seek(pipeline, -1.0, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH,
+                                 GST_SEEK_TYPE_SET, 0, GST_SEEK_TYPE_SET, 7 * GST_SECOND / 10));
+    gst_element_get_state(pipeline, NULL, NULL, WAIT);
+    g_object_get(dec, "stats", &stats, NULL);
+    gst_structure_get_uint64(stats, "frames", &frames);
+    gst_structure_free(stats);
+    gst_element_set_state(pipeline, GST_STATE_PLAYING);
+    message = gst_bus_timed_pop_filtered(bus, WAIT, GST_MESSAGE_EOS | GST_MESSAGE_ERROR);
+    assert_equals_int(GST_MESSAGE_TYPE(message), GST_MESSAGE_EOS);
+    gst_message_unref(message);
+    g_object_get(sink, "last-sample", &last, NULL);
+    assert_equals_uint64(GST_BUFFER_PTS(gst_sample_get_buffer(last)), 0);
+    gst_sample_unref(last);
+    g_object_get(dec, "stats", &stats, NULL);
+    gst_structure_get_uint64(stats, "frames", &frames);
+    gst_structure_free(stats);
+    fail_unless(frames >= 7);
+
+    gst_object_unref(dec);
+    gst_object_unref(sink);
+    pipeline_free(pipeline, bus);
+    g_unlink(path);
+    g_free(play);
+    g_free(record);
+    g_free(path);
+}
+
+GST_END_TEST;
+
+static gpointer push_picture_thread(gpointer data)
+{
+    return GINT_TO_POINTER(gst_harness_push(data, picture("RGB", 2048, 2048, 0)));
+}
+
+/* A frame that takes seconds: neither a flush nor a stop waits for its end. When the frame begins
+ * cannot be seen from outside; the pause only makes it likely that it has. */
+GST_START_TEST(test_flush_and_stop_interrupt_a_running_frame)
+{
+    for (guint stop = 0; stop < 2; stop++) {
+        GstBus *bus;
+        GstHarness *h = harness_new("dcaeenc name=e threads=1", &bus);
+        GstStructure *stats = NULL;
+        guint64 frames = 1;
+        GThread *thread;
+        gint flow;
+
+        gst_harness_set_src_caps_str(
+            h, "video/x-raw,format=RGB,width=2048,height=2048,framerate=10/1");
+        thread = g_thread_new("push", push_picture_thread, h);
+        g_usleep(300 * G_TIME_SPAN_MILLISECOND);
+        if (stop)
+            gst_element_set_state(h->element, GST_STATE_READY);
+        else
+            gst_harness_push_event(h, gst_event_new_flush_start());
+        flow = GPOINTER_TO_INT(g_thread_join(thread));
+        assert_equals_int(flow, GST_FLOW_FLUSHING);
+        g_object_get(h->element, "stats", &stats, NULL);
+        gst_structure_get_uint64(stats, "frames", &frames);
+        assert_equals_uint64(frames, 0);
+        gst_structure_free(stats);
+        assert_no(bus, GST_MESSAGE_ERROR);
+        harness_free(h, bus);
+    }
+}
+
+GST_END_TEST;
+
 /* gst-plugins-base/tests/check/generic/states.c in short: every order of
  * states that applications use, without data. */
 GST_START_TEST(test_elements_survive_every_state_change)
@@ -2318,6 +2408,8 @@ static Suite *elements_suite(void)
 
     tcase_add_test(all, test_pipelines_play_to_the_end);
     tcase_add_test(all, test_seek_flushes_and_shows_the_right_frame);
+    tcase_add_test(all, test_reverse_playback_decodes_every_frame);
+    tcase_add_test(all, test_flush_and_stop_interrupt_a_running_frame);
     tcase_add_test(all, test_elements_survive_every_state_change);
     tcase_add_test(all, test_stop_in_the_middle_leaves_nothing_behind);
     tcase_add_test(all, test_properties_say_when_they_may_change);
