@@ -18,9 +18,7 @@ static uint64_t device_total(void)
     return s ? g_ascii_strtoull(s, NULL, 0) : (uint64_t)8 << 30;
 }
 
-/* ---- device memory
- * --------------------------------------------------------------------------------------------------
- */
+/* --- device memory --- */
 
 Allocation *device_allocate(size_t bytes, Context *ctx)
 {
@@ -146,8 +144,7 @@ SIM_EXPORT CUresult cuPointerGetAttribute(void *out, int attribute, CUdeviceptr 
     return CUDA_SUCCESS;
 }
 
-/* ---- pinned host memory
- * ---------------------------------------------------------------------------------------------- */
+/* --- pinned host memory --- */
 
 typedef struct {
     uint8_t *data;
@@ -248,9 +245,7 @@ SIM_EXPORT CUresult cuMemHostUnregister(void *p)
     return ctx->error;
 }
 
-/* ---- copies
- * ------------------------------------------------------------------------------------------------------------
- */
+/* --- copies --- */
 
 /* Any copy is one of rectangles. Exactly one of host and device is set on each side. */
 typedef struct {
@@ -521,9 +516,7 @@ SIM_EXPORT CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D *p, CUstream stream)
     return copy_2d(p, stream, true, "cuMemcpy2DAsync");
 }
 
-/* ---- fills
- * -------------------------------------------------------------------------------------------------------------
- */
+/* --- fills --- */
 
 typedef struct {
     CUdeviceptr to;
@@ -590,9 +583,7 @@ SIM_EXPORT CUresult cuMemsetD2D8Async(CUdeviceptr to, size_t pitch, unsigned cha
                                       .bytes = 1});
 }
 
-/* ---- leaks
- * -------------------------------------------------------------------------------------------------------------
- */
+/* --- leaks --- */
 
 static void report_allocation(Allocation *a, void *user)
 {

@@ -18,9 +18,7 @@
 #define MAX_DEVICES 8
 #define SHARED_DEFAULT 49152u
 
-/* ---- entry
- * ------------------------------------------------------------------------------------------------------------
- */
+/* --- entry --- */
 
 static pthread_mutex_t lock;
 static pthread_once_t lock_once = PTHREAD_ONCE_INIT;
@@ -63,9 +61,7 @@ SIM_EXPORT Context *context_current(void)
                                                : NULL;
 }
 
-/* ---- objects
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- objects --- */
 
 void object_register(void *object, ObjectKind kind, Context *context)
 {
@@ -111,9 +107,7 @@ void object_each(ObjectKind kind, const Context *context, void (*f)(void *, void
     }
 }
 
-/* ---- devices
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- devices --- */
 
 static int device_count(void)
 {
@@ -239,9 +233,7 @@ SIM_EXPORT CUresult cuDeviceCanAccessPeer(int *can, CUdevice device, CUdevice pe
     return CUDA_SUCCESS;
 }
 
-/* ---- contexts
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- contexts --- */
 
 static Context *new_context(CUdevice device, bool primary)
 {
@@ -427,9 +419,7 @@ SIM_EXPORT CUresult cuDevicePrimaryCtxGetState(CUdevice device, unsigned *flags,
     return CUDA_SUCCESS;
 }
 
-/* ---- modules
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- modules --- */
 
 typedef struct {
     Context *ctx;
@@ -592,8 +582,7 @@ SIM_EXPORT CUresult cuModuleGetGlobal_v2(CUdeviceptr *address, size_t *bytes, CU
     return CUDA_ERROR_NOT_FOUND;
 }
 
-/* ---- functions and launches
- * ---------------------------------------------------------------------------------------------- */
+/* --- functions and launches --- */
 
 /* The function if its module is alive and of the current context. */
 static Function *check_function(CUfunction f, const char *call)
@@ -797,9 +786,7 @@ SIM_EXPORT CUresult cuLaunchKernel(CUfunction handle, unsigned gx, unsigned gy, 
     return CUDA_SUCCESS;
 }
 
-/* ---- errors
- * ------------------------------------------------------------------------------------------------------------
- */
+/* --- errors --- */
 
 static const struct {
     CUresult code;
@@ -850,8 +837,7 @@ SIM_EXPORT CUresult cuGetErrorString(CUresult code, const char **text)
     return CUDA_ERROR_INVALID_VALUE;
 }
 
-/* ---- what must exist for libgstcuda, and is not supported
- * ------------------------------------------------------------------ */
+/* --- what must exist for libgstcuda, and is not supported --- */
 
 #define UNSUPPORTED(name)                \
     SIM_EXPORT CUresult name(void)       \
@@ -871,9 +857,7 @@ UNSUPPORTED(cuGraphicsSubResourceGetMappedArray)
 UNSUPPORTED(cuGraphicsUnregisterResource)
 UNSUPPORTED(cuGLGetDevices_v2)
 
-/* ---- leaks
- * -------------------------------------------------------------------------------------------------------------
- */
+/* --- leaks --- */
 
 static void report_object(void *object, void *user)
 {

@@ -12,8 +12,7 @@
 
 #include "ptx_exec.h"
 
-/* ---- half precision
- * ------------------------------------------------------------------------------------------ */
+/* --- half precision --- */
 
 float half_to_float(uint16_t h)
 {
@@ -64,12 +63,14 @@ uint16_t double_to_bf16(double d)
 
 uint16_t float_to_half(float f)
 {
+#ifdef __F16C__
+    return isnan(f) ? 0x7fff : _cvtss_sh(f, 0);
+#else
     return double_to_half(f);
+#endif
 }
 
-/* ---- cvt
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- cvt --- */
 
 static bool is_float_type(Type t)
 {
@@ -102,9 +103,9 @@ static uint64_t store_float(double d, Type t)
     uint64_t bits;
     switch (t) {
     case T_F16:
-        return double_to_half(d);
+        return (float)d == d ? float_to_half((float)d) : double_to_half(d);
     case T_BF16:
-        return double_to_bf16(d);
+        return (float)d == d ? float_to_bf16((float)d) : double_to_bf16(d);
     case T_F32:
         return float_to_bits((float)d);
     default:
@@ -307,9 +308,7 @@ void exec_cvt(Warp *w, const Insn *in)
         put32(w, in->dst[0], t32);
 }
 
-/* ---- setp
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- setp --- */
 
 #define COMPARE_LOOP(expr)            \
     for (int l = 0; l < LANES; l++) { \
@@ -461,9 +460,7 @@ void exec_setp(Warp *w, const Insn *in)
     put_pred(w, in->dst[0], combine(r, p, in->vec));
 }
 
-/* ---- moves
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- moves --- */
 
 void exec_mov32(Warp *w, const Insn *in)
 {

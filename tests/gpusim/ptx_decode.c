@@ -7,9 +7,7 @@
  */
 #include "ptx_decode.h"
 
-/* ---- types
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- types --- */
 
 static const struct {
     const char *name;
@@ -39,9 +37,7 @@ Type type_from_name(const char *name)
     return T_NONE;
 }
 
-/* ---- modifiers
- * -----------------------------------------------------------------------------------------------
- */
+/* --- modifiers --- */
 
 static bool take(Statement *s, const char *modifier)
 {
@@ -87,9 +83,7 @@ static void require_operands(Builder *b, const Statement *s, unsigned least, uns
         builder_fail(b, "'%s' with %u operands", s->text, s->noperands);
 }
 
-/* ---- operands
- * ------------------------------------------------------------------------------------------------
- */
+/* --- operands --- */
 
 #define DYNAMIC_MARK ((uint64_t)0xd1a5eed0u << 32)
 
@@ -223,9 +217,7 @@ static char class_of(Type type)
     }
 }
 
-/* ---- building
- * -------------------------------------------------------------------------------------------------
- */
+/* --- building --- */
 
 static Insn begin(const Statement *s, OpFn fn)
 {
@@ -262,9 +254,7 @@ static void decode_by_signature(Builder *b, Statement *s, const OpEntry *entry)
     g_array_append_vals(b->kernel->code, &in, 1);
 }
 
-/* ---- moves
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- moves --- */
 
 static void decode_mov(Builder *b, Statement *s)
 {
@@ -356,9 +346,7 @@ static void decode_cvt(Builder *b, Statement *s)
     finish(b, s, &in);
 }
 
-/* ---- comparison
- * ------------------------------------------------------------------------------------------------
- */
+/* --- comparison --- */
 
 static void decode_setp(Builder *b, Statement *s)
 {
@@ -395,9 +383,7 @@ static void decode_setp(Builder *b, Statement *s)
     finish(b, s, &in);
 }
 
-/* ---- memory
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- memory --- */
 
 /* Cache hints change nothing that a program can see. */
 static void take_cache_hints(Statement *s)
@@ -657,9 +643,7 @@ static void decode_cp(Builder *b, Statement *s)
     finish(b, s, &in);
 }
 
-/* ---- warp
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- warp --- */
 
 static void decode_shfl(Builder *b, Statement *s)
 {
@@ -766,9 +750,7 @@ static void decode_bar(Builder *b, Statement *s)
     finish(b, s, &in);
 }
 
-/* ---- flow
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- flow --- */
 
 static void decode_bra(Builder *b, Statement *s)
 {
@@ -825,9 +807,7 @@ static void decode_hint(Builder *b, Statement *s)
     finish(b, s, &in);
 }
 
-/* ---- tensor cores
- * -----------------------------------------------------------------------------------------------
- */
+/* --- tensor cores --- */
 
 static void decode_ldmatrix(Builder *b, Statement *s)
 {

@@ -17,9 +17,7 @@
  * come. */
 #define ENDLESS (1u << 27)
 
-/* ---- findings
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- findings --- */
 
 static char *source_line(const PtxModule *m, uint32_t line)
 {
@@ -56,9 +54,7 @@ void launch_fault(Warp *w, int lane, const char *format, ...)
     longjmp(launch->abandon, 1);
 }
 
-/* ---- splits
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- splits --- */
 
 static void remove_split(Warp *w, uint32_t i)
 {
@@ -126,8 +122,7 @@ static bool pick_split(Warp *w, uint32_t *limit)
     return true;
 }
 
-/* ---- control instructions
- * --------------------------------------------------------------------------------------- */
+/* --- control instructions --- */
 
 typedef enum { GO_ON, PICK_AGAIN, LEAVE } Next;
 
@@ -243,9 +238,7 @@ static Next control(Warp *w, const Insn *in, uint32_t *pc)
     }
 }
 
-/* ---- warps
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- warps --- */
 
 static void check_sources(Warp *w, const Insn *in)
 {
@@ -388,9 +381,7 @@ static void begin_block(Warp *w)
     w->async_group = 0;
 }
 
-/* ---- blocks
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- blocks --- */
 
 /* Position i of n in the order that the seed asks for. */
 static uint32_t ordered(uint32_t i, uint32_t n, bool reversed, unsigned rotate)
@@ -441,9 +432,7 @@ static void run_block(Launch *launch)
     }
 }
 
-/* ---- launches
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- launches --- */
 
 static uint8_t *allocate_rows(size_t bytes)
 {

@@ -139,8 +139,7 @@ static inline uint16_t float_to_bf16(float f)
 void launch_fault(Warp *w, int lane, const char *format, ...)
     __attribute__((format(printf, 3, 4), noreturn));
 
-/* ---- shadow.c: every access of a kernel passes here
- * -------------------------------------------------------- */
+/* --- shadow.c: every access of a kernel passes here --- */
 
 typedef struct SharedMemory SharedMemory;
 
@@ -173,8 +172,7 @@ uint8_t *shared_write_span(Warp *w, uint64_t address, uint32_t bytes);
 const uint8_t *local_read(Warp *w, int lane, uint64_t address, uint32_t bytes);
 uint8_t *local_write(Warp *w, int lane, uint64_t address, uint32_t bytes);
 
-/* ---- operations with entries of their own in ptx_decode.c
- * --------------------------------------------------- */
+/* --- operations with entries of their own in ptx_decode.c --- */
 
 void get_addresses(const Warp *w, const Insn *in, uint64_t address[LANES]); /* src[0] + imm */
 void exec_ld(Warp *w, const Insn *in);
@@ -251,8 +249,7 @@ enum {
     ATOM_CAS,
 };
 
-/* ---- ptx_ops.c: operations found by their full name
- * --------------------------------------------------------- */
+/* --- ptx_ops.c: operations found by their full name --- */
 
 typedef struct {
     const char *name; /* with every modifier */

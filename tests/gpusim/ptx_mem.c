@@ -64,8 +64,7 @@ static bool contiguous(const Warp *w, const uint64_t address[LANES], uint32_t st
     return !differs;
 }
 
-/* ---- bank conflicts
- * ---------------------------------------------------------------------------------------------- */
+/* --- bank conflicts --- */
 
 /* Passes for one group of lanes: the most distinct words that one bank is asked for. */
 static uint32_t passes(const uint64_t *address, uint32_t lanes, unsigned first, unsigned count,
@@ -117,9 +116,7 @@ static void count_access(Warp *w, const Insn *in, const uint64_t *address, bool 
     }
 }
 
-/* ---- ld, st
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- ld, st --- */
 
 static uint64_t load_element(const uint8_t *p, Type type)
 {
@@ -269,9 +266,7 @@ void exec_st(Warp *w, const Insn *in)
     count_access(w, in, address, whole, true);
 }
 
-/* ---- atomics
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- atomics --- */
 
 static uint64_t atomic_integer(uint64_t old, uint64_t v, uint64_t v2, const Insn *in)
 {

@@ -370,6 +370,22 @@ DIRECTED2(mul_rz_f, FE_TOWARDZERO, a *b)
 DIRECTED2(mul_rm_f, FE_DOWNWARD, a *b)
 DIRECTED2(mul_rp_f, FE_UPWARD, a *b)
 
+#define DIRECTED3(name, mode, expr)                   \
+    static float name##_of(float x, float y, float z) \
+    {                                                 \
+        const int old = fegetround();                 \
+        volatile float a = x, b = y, c = z, r;        \
+        fesetround(mode);                             \
+        r = (expr);                                   \
+        fesetround(old);                              \
+        return r;                                     \
+    }                                                 \
+    OP3(name, float, float, float, float, name##_of(a, b, c))
+
+DIRECTED3(fma_rz_f, FE_TOWARDZERO, fmaf(a, b, c))
+DIRECTED3(fma_rm_f, FE_DOWNWARD, fmaf(a, b, c))
+DIRECTED3(fma_rp_f, FE_UPWARD, fmaf(a, b, c))
+
 /* Half formats are computed in double, where sums and products of them are exact or as good as. */
 #define HALF_PAIR(kind, to_float, from_double)                                                \
     static inline u32 kind##_fma(u32 a, u32 b, u32 c)                                         \
@@ -590,6 +606,9 @@ static const OpEntry entries[] = {
     FTZ("fma.rn", fma_f, "ffff"),
     FTZ("mad.rn", fma_f, "ffff"),
     {"fma.rn.sat.f32", fma_sat_f, "ffff"},
+    {"fma.rz.f32", fma_rz_f, "ffff"},
+    {"fma.rm.f32", fma_rm_f, "ffff"},
+    {"fma.rp.f32", fma_rp_f, "ffff"},
     {"add.sat.f32", add_sat_f, "fff"},
     {"add.rn.sat.f32", add_sat_f, "fff"},
     {"add.rz.f32", add_rz_f, "fff"},

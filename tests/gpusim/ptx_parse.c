@@ -28,9 +28,7 @@ typedef struct {
     uint64_t const_bytes;
 } Parser;
 
-/* ---- names
- * --------------------------------------------------------------------------------------------------
- */
+/* --- names --- */
 
 void builder_fail(Builder *b, const char *format, ...)
 {
@@ -129,8 +127,7 @@ void builder_branch_to(Builder *b, uint32_t insn, const char *label)
     g_array_append_val(b->fixups, f);
 }
 
-/* ---- characters and words
- * ------------------------------------------------------------------------------------ */
+/* --- characters and words --- */
 
 static void skip(Parser *p)
 {
@@ -221,9 +218,7 @@ static void skip_to_semicolon(Parser *p)
     expect(p, ';');
 }
 
-/* ---- operands
- * ------------------------------------------------------------------------------------------------
- */
+/* --- operands --- */
 
 static const struct {
     const char *name;
@@ -360,8 +355,7 @@ static void read_operand(Parser *p, Operand *o)
     }
 }
 
-/* ---- declarations
- * -------------------------------------------------------------------------------------------- */
+/* --- declarations --- */
 
 typedef struct {
     uint64_t align, elements;
@@ -519,8 +513,7 @@ static void declare_variable(Parser *p, Space space)
     s->size = v->size;
 }
 
-/* ---- statements
- * ---------------------------------------------------------------------------------------------- */
+/* --- statements --- */
 
 static void read_guard(Parser *p, Statement *s)
 {
@@ -718,8 +711,7 @@ static void read_block(Parser *p)
     }
 }
 
-/* ---- kernels and functions
- * ----------------------------------------------------------------------------------- */
+/* --- kernels and functions --- */
 
 static void read_kernel_params(Parser *p)
 {
@@ -918,9 +910,7 @@ static void read_function(Parser *p)
     define(&p->b, f->name, S_FUNCTION)->function = f;
 }
 
-/* ---- module
- * --------------------------------------------------------------------------------------------------
- */
+/* --- module --- */
 
 static void read_module_directive(Parser *p)
 {

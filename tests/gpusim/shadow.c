@@ -14,9 +14,7 @@
 
 #define HEX "0x%" G_GINT64_MODIFIER "x"
 
-/* ---- shared memory
- * ------------------------------------------------------------------------------------------------
- */
+/* --- shared memory --- */
 
 /* Who touched a granule last: epoch * 256 + who. who: warp, or one of these. */
 enum { WHO_SEVERAL = 200, WHO_ATOMIC = 201 };
@@ -127,6 +125,16 @@ static uint32_t alignment(uint32_t bytes)
     return bytes > 16 ? 16 : bytes;
 }
 
+static bool shared_written(const SharedMemory *s, uint32_t offset, uint32_t bytes)
+{
+    if (bytes == 16) {
+        uint64_t part[2];
+        memcpy(part, s->written + offset, 16);
+        return (part[0] & part[1]) == 0x0101010101010101u;
+    }
+    return !memchr(s->written + offset, 0, bytes);
+}
+
 const uint8_t *shared_read(Warp *w, int lane, uint64_t address, uint32_t bytes)
 {
     SharedMemory *s = w->launch->shared;
@@ -135,7 +143,7 @@ const uint8_t *shared_read(Warp *w, int lane, uint64_t address, uint32_t bytes)
         shared_fault(w, lane, wrong, address, bytes);
     const uint32_t offset = shared_offset(address);
     wrong = note_read(w, s, offset, bytes);
-    if (!wrong && memchr(s->written + offset, 0, bytes))
+    if (!wrong && !shared_written(s, offset, bytes))
         wrong = "read of shared memory that was never written";
     if (wrong)
         shared_fault(w, lane, wrong, address, bytes);
@@ -149,7 +157,7 @@ static uint8_t *shared_store(Warp *w, int lane, uint64_t address, uint32_t bytes
     const uint32_t offset = shared_offset(address);
     if (!wrong)
         wrong = note_write(w, s, offset, bytes, atomic);
-    if (!wrong && atomic && memchr(s->written + offset, 0, bytes))
+    if (!wrong && atomic && !shared_written(s, offset, bytes))
         wrong = "atomic operation on shared memory that was never written";
     if (wrong)
         shared_fault(w, lane, wrong, address, bytes);
@@ -208,9 +216,7 @@ uint8_t *shared_write_span(Warp *w, uint64_t address, uint32_t bytes)
     return s->data + offset;
 }
 
-/* ---- global memory
- * ------------------------------------------------------------------------------------------------
- */
+/* --- global memory --- */
 
 static G_GNUC_NORETURN void global_fault(Warp *w, int lane, const char *what, uint64_t address,
                                          uint32_t bytes)
@@ -242,6 +248,12 @@ static const char *global_misplaced(const Warp *w, const Allocation *a, uint64_t
 
 static bool all_written(const Allocation *a, size_t offset, uint32_t bytes)
 {
+    if (bytes == 16) {
+        uint16_t bits;
+        memcpy(&bits, a->written + offset / 8, 2);
+        if (offset % 8 == 0)
+            return bits == 0xffff;
+    }
     if (bytes < 8) {
         const uint32_t mask = (1u << bytes) - 1;
         return ((uint32_t)(a->written[offset / 8] | a->written[offset / 8 + 1] << 8) >> offset % 8 &
@@ -364,9 +376,7 @@ uint8_t *global_write_span(Warp *w, uint64_t address, uint32_t bytes)
     return a->data + offset;
 }
 
-/* ---- local memory
- * -------------------------------------------------------------------------------------------------
- */
+/* --- local memory --- */
 
 static size_t local_place(Warp *w, int lane, uint64_t address, uint32_t bytes)
 {

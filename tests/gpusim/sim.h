@@ -68,9 +68,7 @@ typedef struct Function {
     uint32_t max_dynamic_shared; /* 0: what fits without asking */
 } Function;
 
-/* ---- entry points
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- entry points --- */
 
 typedef struct {
     CUresult error;
@@ -106,9 +104,7 @@ void object_retire(void *object);
 /* Alive objects of a kind (in a context, or NULL: anywhere). */
 void object_each(ObjectKind kind, const Context *context, void (*f)(void *, void *), void *user);
 
-/* ---- streams
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- streams --- */
 
 /* NULL and CU_STREAM_LEGACY are the context's null stream. NULL with a finding where the handle is
  * bad. */
@@ -119,9 +115,7 @@ SIM_EXPORT void stream_submit(Stream *stream, const char *what, CUresult (*run)(
 CUresult stream_drain(Stream *stream);
 CUresult context_drain(Context *ctx);
 
-/* ---- memory
- * -----------------------------------------------------------------------------------------------------------
- */
+/* --- memory --- */
 
 typedef enum { USE_READ, USE_WRITE } Use;
 

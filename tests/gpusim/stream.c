@@ -7,9 +7,7 @@
  */
 #include "sim.h"
 
-/* ---- queues
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- queues --- */
 
 static uint64_t next_serial = 1;
 
@@ -102,8 +100,7 @@ SIM_EXPORT Stream *stream_resolve(CUstream handle, const char *call)
     return object_check(handle, OBJECT_STREAM, call);
 }
 
-/* ---- stream entry points
- * ---------------------------------------------------------------------------------------------- */
+/* --- stream entry points --- */
 
 SIM_EXPORT CUresult cuStreamCreate(CUstream *out, unsigned flags)
 {
@@ -204,9 +201,7 @@ SIM_EXPORT CUresult cuCtxGetStreamPriorityRange(int *least, int *greatest)
     return CUDA_SUCCESS;
 }
 
-/* ---- events
- * ------------------------------------------------------------------------------------------------------------
- */
+/* --- events --- */
 
 typedef struct {
     Event *event;

@@ -1,189 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Test of the stand-in driver itself: the interpreter's arithmetic and fragment layouts against
- * plain C, real kernels against double precision, and planted mistakes, each of which must be
- * reported. Works as a host does: opens libcuda.so.1 (the stand-in, by LD_LIBRARY_PATH) and looks
- * up what it needs. GPUSIM_TEST_KERNELS names the folder with the PTX.
+ * Test of the stand-in driver itself: fragment layouts against a plain matrix product, real kernels
+ * against double precision, and planted mistakes in kernels and hosts, each of which must be
+ * reported. test_operations.c has the arithmetic. --bench prints the interpreter's speed instead.
  */
-#include <dlfcn.h>
-#include <glib.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-#include "cuda_types.h"
-#include "gpusim.h"
-
-/* ---- the driver as a host sees it
- * -------------------------------------------------------------------------------------- */
-
-#define DRIVER_FUNCTIONS(X)                                                                    \
-    X(cuInit, (unsigned))                                                                      \
-    X(cuCtxCreate_v2, (CUcontext *, unsigned, CUdevice))                                       \
-    X(cuCtxDestroy_v2, (CUcontext))                                                            \
-    X(cuCtxSetCurrent, (CUcontext))                                                            \
-    X(cuCtxSynchronize, (void))                                                                \
-    X(cuModuleLoadData, (CUmodule *, const void *))                                            \
-    X(cuModuleUnload, (CUmodule))                                                              \
-    X(cuModuleGetFunction, (CUfunction *, CUmodule, const char *))                             \
-    X(cuFuncSetAttribute, (CUfunction, int, int))                                              \
-    X(cuMemAlloc_v2, (CUdeviceptr *, size_t))                                                  \
-    X(cuMemFree_v2, (CUdeviceptr))                                                             \
-    X(cuMemAllocHost_v2, (void **, size_t))                                                    \
-    X(cuMemFreeHost, (void *))                                                                 \
-    X(cuMemcpyHtoD_v2, (CUdeviceptr, const void *, size_t))                                    \
-    X(cuMemcpyHtoDAsync_v2, (CUdeviceptr, const void *, size_t, CUstream))                     \
-    X(cuMemcpyDtoH_v2, (void *, CUdeviceptr, size_t))                                          \
-    X(cuMemcpyDtoHAsync_v2, (void *, CUdeviceptr, size_t, CUstream))                           \
-    X(cuMemcpyDtoD_v2, (CUdeviceptr, CUdeviceptr, size_t))                                     \
-    X(cuMemcpy2D_v2, (const CUDA_MEMCPY2D *))                                                  \
-    X(cuMemsetD32_v2, (CUdeviceptr, unsigned, size_t))                                         \
-    X(cuStreamCreate, (CUstream *, unsigned))                                                  \
-    X(cuStreamDestroy_v2, (CUstream))                                                          \
-    X(cuStreamSynchronize, (CUstream))                                                         \
-    X(cuStreamWaitEvent, (CUstream, CUevent, unsigned))                                        \
-    X(cuEventCreate, (CUevent *, unsigned))                                                    \
-    X(cuEventRecord, (CUevent, CUstream))                                                      \
-    X(cuEventSynchronize, (CUevent))                                                           \
-    X(cuEventDestroy_v2, (CUevent))                                                            \
-    X(cuLaunchKernel, (CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, \
-                       unsigned, CUstream, void **, void **))
-
-#define DECLARE(name, arguments) CUresult(*name) arguments;
-static struct {
-    DRIVER_FUNCTIONS(DECLARE)
-    unsigned (*report_count)(void);
-    const char *(*report_text)(unsigned);
-    void (*reset)(void);
-    void (*fail)(const char *, unsigned, int);
-    void (*seed)(unsigned);
-    void (*counters)(GpusimCounters *);
-    unsigned (*report_leaks)(void);
-    void (*coverage)(unsigned *, unsigned *);
-} cu;
-
-static void *symbol(void *library, const char *name)
-{
-    void *p = dlsym(library, name);
-    if (!p)
-        g_error("%s is missing: %s", name, dlerror());
-    return p;
-}
-
-static void open_driver(void)
-{
-    void *library = dlopen("libcuda.so.1", RTLD_NOW);
-    if (!library)
-        g_error("%s", dlerror());
-#define LOOK_UP(name, arguments) *(void **)&cu.name = symbol(library, #name);
-    DRIVER_FUNCTIONS(LOOK_UP)
-    *(void **)&cu.report_count = symbol(library, "gpusim_report_count");
-    *(void **)&cu.report_text = symbol(library, "gpusim_report_text");
-    *(void **)&cu.reset = symbol(library, "gpusim_reset");
-    *(void **)&cu.fail = symbol(library, "gpusim_fail");
-    *(void **)&cu.seed = symbol(library, "gpusim_seed");
-    *(void **)&cu.counters = symbol(library, "gpusim_counters");
-    *(void **)&cu.report_leaks = symbol(library, "gpusim_report_leaks");
-    *(void **)&cu.coverage = symbol(library, "gpusim_coverage");
-}
-
-#define OK(call) g_assert_cmpint(call, ==, CUDA_SUCCESS)
-
-/* ---- one context and one module per test
- * ---------------------------------------------------------------------------------- */
-
-typedef struct {
-    CUcontext context;
-    CUmodule module;
-} Fixture;
-
-static char *read_kernels(const char *file)
-{
-    char *path = g_build_filename(g_getenv("GPUSIM_TEST_KERNELS"), file, NULL), *text = NULL;
-    GError *error = NULL;
-    if (!g_file_get_contents(path, &text, NULL, &error))
-        g_error("%s", error->message);
-    g_free(path);
-    return text;
-}
-
-static void fixture_begin(Fixture *f, const char *file)
-{
-    cu.reset();
-    cu.seed(0);
-    OK(cu.cuInit(0));
-    OK(cu.cuCtxCreate_v2(&f->context, 0, 0));
-    char *text = read_kernels(file);
-    OK(cu.cuModuleLoadData(&f->module, text));
-    g_free(text);
-}
-
-static void fixture_end(Fixture *f)
-{
-    cu.cuModuleUnload(f->module);
-    cu.cuCtxDestroy_v2(f->context);
-}
-
-static void expect_no_reports(void)
-{
-    if (cu.report_count())
-        g_error("unexpected report: %s", cu.report_text(0));
-}
-
-static void expect_report(const char *what, const char *part)
-{
-    for (unsigned i = 0; i < cu.report_count(); i++)
-        if (strstr(cu.report_text(i), part))
-            return;
-    g_error("%s: no report says '%s' (%u reports, first: %s)", what, part, cu.report_count(),
-            cu.report_count() ? cu.report_text(0) : "none");
-}
-
-static CUdeviceptr upload(const void *data, size_t bytes)
-{
-    CUdeviceptr p;
-    OK(cu.cuMemAlloc_v2(&p, bytes));
-    if (data)
-        OK(cu.cuMemcpyHtoD_v2(p, data, bytes));
-    return p;
-}
-
-static void launch(const Fixture *f, const char *kernel, unsigned blocks, unsigned threads,
-                   void **arguments)
-{
-    CUfunction function;
-    OK(cu.cuModuleGetFunction(&function, f->module, kernel));
-    OK(cu.cuLaunchKernel(function, blocks, 1, 1, threads, 1, 1, 0, NULL, arguments, NULL));
-}
-
-/* Reproducible numbers, the same on every machine. */
-static guint32 random_state;
-
-static guint32 next_random(void)
-{
-    random_state = random_state * 1664525u + 1013904223u;
-    return random_state >> 8 ^ random_state << 13;
-}
-
-static float random_float(void)
-{
-    return (float)(int)(next_random() & 0xffff) / 32768.0f - 1.0f;
-}
-
-static guint16 to_bf16(float f)
-{
-    guint32 u;
-    memcpy(&u, &f, 4);
-    return (guint16)((u + 0x7fff + ((u >> 16) & 1)) >> 16);
-}
-
-static float from_bf16(guint16 h)
-{
-    const guint32 u = (guint32)h << 16;
-    float f;
-    memcpy(&f, &u, 4);
-    return f;
-}
+#include "test_host.h"
 
 /* Values with few bits, so that f16 holds them exactly and a test needs no rounding of its own. */
 static guint16 small_to_f16(int value)
@@ -198,9 +24,7 @@ static guint16 small_to_f16(int value)
                      ((magnitude << (10 - exponent)) & 0x3ff));
 }
 
-/* ---- fragment layouts
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- fragment layouts --- */
 
 typedef struct {
     const char *kernel;
@@ -235,13 +59,13 @@ static void test_layouts(void)
         int a[16 * 16], b[16 * 8];
         guint32 packed_a[256], packed_b[128];
         float c[128], d[128];
-        random_state = (guint32)i;
+        random_seed((guint32)i);
         for (int j = 0; j < 16 * l->depth; j++)
-            a[j] = (int)(next_random() % 255) - 127;
+            a[j] = (int)(random_word() % 255) - 127;
         for (int j = 0; j < 8 * l->depth; j++)
-            b[j] = (int)(next_random() % 255) - 127;
+            b[j] = (int)(random_word() % 255) - 127;
         for (int j = 0; j < 128; j++)
-            c[j] = (float)(int)(next_random() % 1000);
+            c[j] = (float)(int)(random_word() % 1000);
         pack(l, a, 16 * l->depth, packed_a);
         pack(l, b, 8 * l->depth, packed_b);
         CUdeviceptr pa = upload(packed_a, sizeof packed_a), pb = upload(packed_b, sizeof packed_b);
@@ -266,9 +90,7 @@ static void test_layouts(void)
     expect_no_reports();
 }
 
-/* ---- real kernels
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- real kernels --- */
 
 typedef struct {
     int h, w, cin, cout, silu;
@@ -346,7 +168,7 @@ static CUresult launch_conv(const Fixture *f, const ConvCase *c, ConvArgs *args)
 static void run_conv(const Fixture *f, const ConvCase *c, unsigned seeds)
 {
     const gsize pixels = (gsize)c->h * (gsize)c->w, outputs = pixels * (gsize)c->cout;
-    random_state = 7;
+    random_seed(7);
     guint16 *in = random_bf16(pixels * (gsize)c->cin),
             *weight = random_bf16((gsize)c->cout * 9 * (gsize)c->cin);
     guint16 *out = g_new(guint16, outputs), *first = NULL;
@@ -405,7 +227,7 @@ static void test_reduction(void)
         int cols = sizes[i];
         enum { ROWS = 3 };
         float *in = g_new(float, ROWS *cols), out[ROWS][2];
-        random_state = (guint32)cols;
+        random_seed((guint32)cols);
         for (int j = 0; j < ROWS * cols; j++)
             in[j] = random_float();
         CUdeviceptr pin = upload(in, (gsize)(ROWS * cols) * 4), pout = upload(NULL, sizeof out);
@@ -430,8 +252,7 @@ static void test_reduction(void)
     expect_no_reports();
 }
 
-/* ---- kernels with one thing wrong
- * -------------------------------------------------------------------------------------------- */
+/* --- kernels with one thing wrong --- */
 
 typedef struct {
     const char *kernel, *report;
@@ -556,9 +377,7 @@ static void test_mutants(void)
     run_mutant("row beyond the picture", "setp.ge.s32", 0, "setp.lt.s32", "");
 }
 
-/* ---- hosts with one thing wrong
- * -----------------------------------------------------------------------------------------------
- */
+/* --- hosts with one thing wrong --- */
 
 static void test_refused_modules(void)
 {
@@ -703,9 +522,7 @@ static void test_contexts(void)
     fixture_end(&f);
 }
 
-/* ---- streams
- * ------------------------------------------------------------------------------------------------------------------
- */
+/* --- streams --- */
 
 static void increment_on(const Fixture *f, CUstream stream, CUdeviceptr in, CUdeviceptr out)
 {
@@ -818,58 +635,77 @@ static void test_counters(void)
     expect_no_reports();
 }
 
-/* ---- speed, on request
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- speed, on request --- */
 
-static void bench(void)
+/* Processor time: other work on the machine does not count. */
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static void print_speed(const char *what, double start)
+{
+    GpusimCounters n;
+    const double seconds = now() - start;
+    cu.counters(&n);
+    g_print("%s: %.3f s, %.2f G multiply-adds/s, %.1f M warp instructions/s\n", what, seconds,
+            (double)n.mma_multiply_adds / seconds / 1e9,
+            (double)n.warp_instructions / seconds / 1e6);
+}
+
+static void bench_conv(void)
 {
     Fixture f;
-    GpusimCounters n;
     fixture_begin(&f, "conv3x3.ptx");
     const ConvCase c = {64, 64, 128, 128, 1};
-    gint64 t = g_get_monotonic_time();
-    run_conv(&f, &c, 1);
-    (void)t;
-    const gsize pixels = (gsize)c.h * (gsize)c.w;
-    guint16 *in = random_bf16(pixels * (gsize)c.cin),
-            *weight = random_bf16((gsize)c.cout * 9 * (gsize)c.cin);
+    const gsize pixels = (gsize)c.h * (gsize)c.w, weights = (gsize)c.cout * 9 * (gsize)c.cin;
+    guint16 *in = random_bf16(pixels * (gsize)c.cin), *weight = random_bf16(weights);
     float *bias = g_new0(float, c.cout);
     ConvArgs args = {.in = upload(in, pixels * (gsize)c.cin * 2),
-                     .weight = upload(weight, (gsize)c.cout * 9 * (gsize)c.cin * 2),
+                     .weight = upload(weight, weights * 2),
                      .bias = upload(bias, (gsize)c.cout * 4),
                      .out = upload(NULL, pixels * (gsize)c.cout * 2)};
     cu.reset();
-    t = g_get_monotonic_time();
+    const double start = now();
     OK(launch_conv(&f, &c, &args));
-    double seconds = (double)(g_get_monotonic_time() - t) / 1e6;
-    cu.counters(&n);
-    g_print("conv: %.3f s, %.2f G multiply-adds/s, %.1f M warp instructions/s\n", seconds,
-            (double)n.mma_multiply_adds / seconds / 1e9,
-            (double)n.warp_instructions / seconds / 1e6);
+    print_speed("convolution", start);
+    cu.cuMemFree_v2(args.in);
+    cu.cuMemFree_v2(args.weight);
+    cu.cuMemFree_v2(args.bias);
+    cu.cuMemFree_v2(args.out);
     fixture_end(&f);
+    g_free(in);
+    g_free(weight);
+    g_free(bias);
+}
 
+static void bench_reduction(void)
+{
+    Fixture f;
     fixture_begin(&f, "reduce.ptx");
     int cols = 4096;
     const int rows = 512;
     float *x = g_new0(float, cols *rows);
     CUdeviceptr px = upload(x, (gsize)cols * (gsize)rows * 4), py = upload(NULL, (gsize)rows * 8);
     cu.reset();
-    t = g_get_monotonic_time();
+    const double start = now();
     launch(&f, "sample_row_stats", (unsigned)rows, 256, (void *[]){&px, &py, &cols});
     OK(cu.cuCtxSynchronize());
-    seconds = (double)(g_get_monotonic_time() - t) / 1e6;
-    cu.counters(&n);
-    g_print("reduction: %.3f s, %.1f M warp instructions/s\n", seconds,
-            (double)n.warp_instructions / seconds / 1e6);
+    print_speed("reduction", start);
+    cu.cuMemFree_v2(px);
+    cu.cuMemFree_v2(py);
     fixture_end(&f);
+    g_free(x);
 }
 
 int main(int argc, char **argv)
 {
     open_driver();
     if (argc > 1 && !strcmp(argv[1], "--bench")) {
-        bench();
+        bench_conv();
+        bench_reduction();
         return 0;
     }
     g_test_init(&argc, &argv, NULL);
@@ -886,5 +722,6 @@ int main(int argc, char **argv)
     g_test_add_func("/gpusim/streams", test_streams);
     g_test_add_func("/gpusim/injected-failures", test_injected_failures);
     g_test_add_func("/gpusim/counters", test_counters);
+    add_operation_tests();
     return g_test_run();
 }
