@@ -954,6 +954,26 @@ static void test_hub(void)
     g_free(snapshot);
 }
 
+/* A repository of the original project: its id says which of two equal structures it is. */
+static void test_hub_original(void)
+{
+    static const char id[] = "mit-han-lab/dc-ae-f32c32-in-1.0";
+    char *snapshot =
+        make_folder("models--mit-han-lab--dc-ae-f32c32-in-1.0/snapshots/89abcdef", NULL);
+    char *refs = make_folder("models--mit-han-lab--dc-ae-f32c32-in-1.0/refs", NULL);
+    char *main_ref = g_build_filename(refs, "main", NULL);
+    char *weights = g_build_filename(snapshot, "model.safetensors", NULL);
+    write_text(main_ref, "89abcdef");
+    write_structure(dcae_config_released("dc-ae-f32c32-in-1.0"), TRUE, weights);
+    DcaeModel *model = open_ok(id, NULL, NULL);
+    g_assert_cmpfloat(dcae_model_info(model)->scaling_factor, ==, 0.3189);
+    dcae_model_unref(model);
+    g_free(weights);
+    g_free(main_ref);
+    g_free(refs);
+    g_free(snapshot);
+}
+
 static void test_model_names(void)
 {
     char *path = make_folder("my-model", small_config);
@@ -1045,6 +1065,14 @@ static void test_key(void)
     g_assert_true(dcae_model_ref(b) == b);
     dcae_model_unref(b);
     g_assert_cmpstr(dcae_model_info(b)->name, ==, "key");
+    char *config = at("key.json"), *other = g_strdup(small_config);
+    *strstr(other, "0.5") = '1';
+    write_text(config, other);
+    DcaeModel *c = open_ok(path, NULL, config);
+    g_assert_cmpstr(dcae_model_key(b), !=, dcae_model_key(c));
+    g_free(config);
+    g_free(other);
+    dcae_model_unref(c);
     dcae_model_unref(b);
     dcae_model_unref(a);
     dcae_model_unref(NULL);
@@ -1074,6 +1102,7 @@ int main(int argc, char **argv)
     g_test_add_func("/model/original-directory", test_original_directory);
     g_test_add_func("/model/config-parameter", test_config_parameter);
     g_test_add_func("/model/hub", test_hub);
+    g_test_add_func("/model/hub-original", test_hub_original);
     g_test_add_func("/model/model-names", test_model_names);
     g_test_add_func("/model/hash", test_hash);
     g_test_add_func("/model/key", test_key);
