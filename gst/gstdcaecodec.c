@@ -1355,3 +1355,19 @@ gst_dcae_codec_proxy_caps (GstPad * srcpad, GstCaps * own,
   }
   return result;
 }
+
+gboolean
+gst_dcae_codec_needs_new_output (GstPad * srcpad)
+{
+  GstCaps *caps;
+  gboolean taken = TRUE;
+
+  if (!GST_PAD_NEEDS_RECONFIGURE (srcpad))
+    return FALSE;
+  caps = gst_pad_get_current_caps (srcpad);
+  if (caps) {
+    taken = gst_pad_peer_query_accept_caps (srcpad, caps);
+    gst_caps_unref (caps);
+  }
+  return !taken;
+}

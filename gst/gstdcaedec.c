@@ -619,8 +619,8 @@ gst_dcae_dec_getcaps (GstVideoDecoder * decoder, GstCaps * filter)
       gst_pad_get_pad_template_caps (GST_VIDEO_DECODER_SINK_PAD (decoder));
   DcaeModelInfo model;
 
-  if (self->codec.used.model && gst_dcae_codec_peek_info (&self->codec,
-          &model)) {
+  if (gst_dcae_codec_peek_info (&self->codec, &model) &&
+      self->codec.used.model) {
     own = gst_caps_make_writable (own);
     gst_caps_set_simple (own, "spatial-ratio", G_TYPE_INT, model.ratio, NULL);
     if (!model.channel_prefix || model.latent_channels == 1)
@@ -757,6 +757,10 @@ decode_pending (GstDcaeDec * self)
   GstFlowReturn flow = GST_FLOW_OK;
   guint mapped = 0;
   GList *l;
+
+  if (gst_dcae_codec_needs_new_output (GST_VIDEO_DECODER_SRC_PAD (self)) &&
+      !set_output (self))
+    return GST_FLOW_NOT_NEGOTIATED;
 
   for (l = self->pending.head; l; l = l->next) {
     flow = map_job (self, l->data, mapped);

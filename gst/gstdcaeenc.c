@@ -590,6 +590,10 @@ encode_pending (GstDcaeEnc * self)
   guint mapped = 0;
   GList *l;
 
+  if (gst_dcae_codec_needs_new_output (GST_VIDEO_ENCODER_SRC_PAD (self)) &&
+      !set_output (self))
+    return GST_FLOW_NOT_NEGOTIATED;
+
   for (l = self->pending.head; l; l = l->next) {
     if (!map_job (self, l->data, mapped)) {
       self->codec.failed = TRUE;

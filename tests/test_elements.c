@@ -1180,6 +1180,91 @@ GST_START_TEST(test_repository_that_is_not_cached_says_what_to_run)
 
 GST_END_TEST;
 
+/* A repository in a Hugging Face cache of our own: its id goes into the caps, and the decoder finds
+ * the model again by it. */
+GST_START_TEST(test_cached_repository_is_named_in_caps_and_found_by_them)
+{
+    gchar *hub = g_dir_make_tmp("dcae-hub-XXXXXX", NULL);
+    gchar *repo = g_build_filename(hub, "models--owner--tiny", NULL);
+    gchar *refs = g_build_filename(repo, "refs", NULL);
+    gchar *main_ref = g_build_filename(refs, "main", NULL);
+    gchar *snapshots = g_build_filename(repo, "snapshots", NULL);
+    gchar *snapshot = g_build_filename(snapshots, "0123abcd", NULL);
+    gchar *model = golden_path("f32-sana/model");
+    GstBus *bus;
+    GstHarness *h;
+    GstStructure *s;
+
+    fail_unless_equals_int(g_mkdir_with_parents(refs, 0755), 0);
+    fail_unless_equals_int(g_mkdir_with_parents(snapshots, 0755), 0);
+    fail_unless(g_file_set_contents(main_ref, "0123abcd", -1, NULL));
+    fail_unless_equals_int(symlink(model, snapshot), 0);
+    g_setenv("HF_HUB_CACHE", hub, TRUE);
+
+    h = harness_new("dcaeenc model=owner/tiny", &bus);
+    gst_harness_set_src_caps_str(h, RAW_CAPS("RGB"));
+    s = output_caps(h);
+    assert_equals_string(gst_structure_get_string(s, "model"), "owner/tiny");
+    gst_structure_free(s);
+    harness_free(h, bus);
+
+    h = gst_harness_new_parse("dcaeenc model=owner/tiny ! dcaedec");
+    bus = watch(h->element);
+    gst_harness_set_src_caps_str(h, RAW_CAPS("RGB"));
+    gst_harness_push(h, picture("RGB", W, H, 0));
+    assert_equals_int(gst_harness_buffers_received(h), 1);
+    assert_no(bus, GST_MESSAGE_ERROR | GST_MESSAGE_WARNING);
+    harness_free(h, bus);
+
+    g_unlink(snapshot);
+    g_unlink(main_ref);
+    g_rmdir(snapshots);
+    g_rmdir(refs);
+    g_rmdir(repo);
+    g_rmdir(hub);
+    g_free(model);
+    g_free(snapshot);
+    g_free(snapshots);
+    g_free(main_ref);
+    g_free(refs);
+    g_free(repo);
+    g_free(hub);
+}
+
+GST_END_TEST;
+
+/* What is logged under "memory-limit: half of N MiB available". */
+static void read_memory_log(GstDebugCategory *category, GstDebugLevel level, const gchar *file,
+                            const gchar *function, gint line, GObject *object,
+                            GstDebugMessage *message, gpointer user_data)
+{
+    guint64 mib;
+
+    if (sscanf(gst_debug_message_get(message),
+               "memory-limit: half of %" G_GUINT64_FORMAT " MiB available", &mib) == 1)
+        *(guint64 *)user_data = mib;
+}
+
+GST_START_TEST(test_memory_limit_of_zero_is_told_in_the_log)
+{
+    static guint64 mib = 0;
+    GstBus *bus;
+    GstHarness *h;
+
+    gst_debug_remove_log_function(gst_debug_log_default);
+    gst_debug_add_log_function(read_memory_log, &mib, NULL);
+    gst_debug_set_active(TRUE);
+    gst_debug_set_threshold_for_name("dcae", GST_LEVEL_INFO);
+    h = harness_new("dcaeenc", &bus);
+    gst_harness_set_src_caps_str(h, RAW_CAPS("RGB"));
+    fail_unless(mib > 16, "%" G_GUINT64_FORMAT, mib);
+    fail_unless(mib <= (guint64)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE) / 1048576);
+    harness_free(h, bus);
+    gst_debug_remove_log_function(read_memory_log);
+}
+
+GST_END_TEST;
+
 /* A copy of a golden model in a fresh directory whose weights were changed. */
 static gchar *spoiled_model(void (*spoil)(gchar **data, gsize *length))
 {
@@ -2224,6 +2309,43 @@ GST_START_TEST(test_flush_and_stop_interrupt_a_running_frame)
 
 GST_END_TEST;
 
+/* Downstream that changes its mind is followed; nothing else changes the format. */
+GST_START_TEST(test_elements_follow_a_renegotiation)
+{
+    GstBus *bus;
+    GstHarness *h = harness_new("dcaeenc", &bus);
+    GstStructure *s;
+
+    gst_harness_set_sink_caps_str(h, "video/x-dcae-latent,format=F16LE");
+    gst_harness_set_src_caps_str(h, RAW_CAPS("RGB"));
+    gst_harness_push(h, picture("RGB", W, H, 0));
+    gst_harness_set_sink_caps_str(h, "video/x-dcae-latent");
+    gst_harness_push(h, picture("RGB", W, H, 1));
+    gst_harness_set_sink_caps_str(h, "video/x-dcae-latent,format=F32LE");
+    gst_harness_push(h, picture("RGB", W, H, 2));
+    for (guint n = 0; n < 3; n++) {
+        GstBuffer *out = gst_harness_pull(h);
+
+        assert_equals_int(gst_buffer_get_size(out), LATENT_VALUES * (n < 2 ? 2 : 4));
+        gst_buffer_unref(out);
+    }
+    harness_free(h, bus);
+
+    h = harness_new("dcaedec", &bus);
+    gst_harness_set_sink_caps_str(h, "video/x-raw,format=BGRA");
+    gst_harness_set_src_caps_str(h, LATENT_CAPS);
+    gst_harness_push(h, latent_buffer(LATENT_VALUES, 0));
+    gst_harness_set_sink_caps_str(h, "video/x-raw,format=NV12");
+    fail_unless_equals_int(gst_harness_push(h, latent_buffer(LATENT_VALUES, 1)), GST_FLOW_OK);
+    s = output_caps(h);
+    assert_equals_string(gst_structure_get_string(s, "format"), "NV12");
+    gst_structure_free(s);
+    assert_equals_int(gst_harness_buffers_received(h), 2);
+    harness_free(h, bus);
+}
+
+GST_END_TEST;
+
 /* gst-plugins-base/tests/check/generic/states.c in short: every order of
  * states that applications use, without data. */
 GST_START_TEST(test_elements_survive_every_state_change)
@@ -2376,6 +2498,8 @@ static Suite *elements_suite(void)
 
     tcase_add_test(model, test_missing_model_is_named_and_the_element_recovers);
     tcase_add_test(model, test_repository_that_is_not_cached_says_what_to_run);
+    tcase_add_test(model, test_cached_repository_is_named_in_caps_and_found_by_them);
+    tcase_add_test(model, test_memory_limit_of_zero_is_told_in_the_log);
     tcase_add_test(model, test_spoiled_weights_are_errors_that_name_the_file);
     tcase_add_test(model, test_loading_is_told_by_progress_messages);
     tcase_add_test(model, test_failed_loading_ends_its_progress);
@@ -2408,6 +2532,7 @@ static Suite *elements_suite(void)
 
     tcase_add_test(all, test_pipelines_play_to_the_end);
     tcase_add_test(all, test_seek_flushes_and_shows_the_right_frame);
+    tcase_add_test(all, test_elements_follow_a_renegotiation);
     tcase_add_test(all, test_reverse_playback_decodes_every_frame);
     tcase_add_test(all, test_flush_and_stop_interrupt_a_running_frame);
     tcase_add_test(all, test_elements_survive_every_state_change);
