@@ -66,44 +66,52 @@ static size_t wino_weights(const WinoShape *s, const DcaeLayer *layer)
 
 /* ---- transforms in one direction
  *
- * Points 0, 1, -1, ½, -2, ∞ for 3 taps and 0, 1, -1, -2, ∞ for 2: every factor is exact in few
- * bits and none is large, which is where the accuracy comes from. */
+ * Points 0, ±¾, ±1½, ∞ for 3 taps and ±½, ±1½, ∞ for 2: all factors are exact in f32. With M the
+ * product of (x - point), row i of the input transform is M / (x - point i), the last one M; the
+ * divisors that make it an interpolation are in the weights' transform. Relative L2 error at 512
+ * channels of normal numbers, and of normal numbers around 3:
+ *
+ *     0, ±¾, ±1½      2.1e-6  4.0e-7       ±½, ±1½        1.4e-6  4.1e-7
+ *     0, ±1, ½, -2    2.9e-6  2.6e-6       0, -½, 1, -2   1.7e-6  6.6e-7
+ *     0, ±1, ±2       4.6e-6  2.1e-6       0, ±1, -2      2.7e-6 */
 
-static const double wino_g3[6][3] = {{1, 0, 0},
-                                     {1.0 / 3, 1.0 / 3, 1.0 / 3},
-                                     {-1.0 / 3, 1.0 / 3, -1.0 / 3},
-                                     {-16.0 / 15, -8.0 / 15, -4.0 / 15},
-                                     {1.0 / 15, -2.0 / 15, 4.0 / 15},
+static const double wino_g3[6][3] = {{64.0 / 81, 0, 0},
+                                     {-128.0 / 243, -96.0 / 243, -72.0 / 243},
+                                     {-128.0 / 243, 96.0 / 243, -72.0 / 243},
+                                     {32.0 / 243, 48.0 / 243, 72.0 / 243},
+                                     {32.0 / 243, -48.0 / 243, 72.0 / 243},
                                      {0, 0, 1}};
 
-/* Rows of the products with (x-1)(x+1)(x+2) etc. as below, divided by the differences. */
 static const double wino_g2[5][2] = {
-    {-0.5, 0}, {1.0 / 6, 1.0 / 6}, {0.5, -0.5}, {-1.0 / 6, 1.0 / 3}, {0, 1}};
+    {-0.5, -0.25}, {0.5, -0.25}, {1.0 / 6, 0.25}, {-1.0 / 6, 0.25}, {0, 1}};
 
 VEC_INLINE void wino_in6(const vec d[6], vec t[6])
 {
-    vec p = vec_sub(d[4], d[2]), q = vec_sub(d[3], d[1]);
-    vec h = vec_set1(1.5f), two = vec_set1(2.0f), half = vec_set1(0.5f);
-    vec e = vec_fma(h, d[3], p), o = vec_fma(h, d[2], q);
-    t[0] = vec_fma(h, q, vec_add(vec_sub(d[0], d[2]), p));
-    t[1] = vec_add(e, o);
-    t[2] = vec_sub(e, o);
-    t[3] = vec_fma(two, q, p);
-    t[4] = vec_fnma(half, q, p);
-    t[5] = vec_fma(h, p, vec_sub(vec_sub(d[5], d[3]), q));
+    vec a = vec_set1(0.75f), aa = vec_set1(0.5625f), b = vec_set1(1.5f), bb = vec_set1(2.25f);
+    vec product = vec_set1(1.265625f), sum = vec_set1(2.8125f); /* of aa and bb */
+    vec even = vec_fnma(bb, d[2], d[4]), odd = vec_fnma(bb, d[1], d[3]);
+    t[0] = vec_fma(product, d[0], vec_fnma(sum, d[2], d[4]));
+    t[1] = vec_fma(a, odd, even);
+    t[2] = vec_fnma(a, odd, even);
+    even = vec_fnma(aa, d[2], d[4]);
+    odd = vec_fnma(aa, d[1], d[3]);
+    t[3] = vec_fma(b, odd, even);
+    t[4] = vec_fnma(b, odd, even);
+    t[5] = vec_fma(product, d[1], vec_fnma(sum, d[3], d[5]));
 }
 
-/* M(x) = x(x-1)(x+1)(x+2) = x⁴ + 2x³ - x² - 2x. Row 0: M/x, 1: M/(x-1), 2: M/(x+1), 3: M/(x+2), 4:
- * M itself. */
 VEC_INLINE void wino_in5(const vec d[5], vec t[5])
 {
-    vec two = vec_set1(2.0f);
-    vec p = vec_sub(d[3], d[1]), q = vec_sub(d[2], d[0]);
-    t[0] = vec_fma(two, q, p);
-    t[1] = vec_fma(vec_set1(3.0f), d[2], vec_fma(two, d[1], d[3]));
-    t[2] = vec_fnma(two, d[1], vec_add(d[3], d[2]));
-    t[3] = p;
-    t[4] = vec_fma(two, p, vec_sub(d[4], d[2]));
+    vec a = vec_set1(0.5f), aa = vec_set1(0.25f), b = vec_set1(1.5f), bb = vec_set1(2.25f);
+    vec product = vec_set1(0.5625f), sum = vec_set1(2.5f); /* of aa and bb */
+    vec even = vec_fnma(bb, d[0], d[2]), odd = vec_fnma(bb, d[1], d[3]);
+    t[0] = vec_fma(a, even, odd);
+    t[1] = vec_fnma(a, even, odd);
+    even = vec_fnma(aa, d[0], d[2]);
+    odd = vec_fnma(aa, d[1], d[3]);
+    t[2] = vec_fma(b, even, odd);
+    t[3] = vec_fnma(b, even, odd);
+    t[4] = vec_fma(product, d[0], vec_fnma(sum, d[2], d[4]));
 }
 
 VEC_INLINE void wino_in(const vec *d, vec *t, const int n)
@@ -117,17 +125,20 @@ VEC_INLINE void wino_in(const vec *d, vec *t, const int n)
 /* n transformed elements -> 4 products. */
 VEC_INLINE void wino_out(const vec *m, vec y[4], const int n)
 {
-    vec s = vec_add(m[1], m[2]), d = vec_sub(m[1], m[2]);
     if (n == 6) {
-        y[0] = vec_add(vec_add(m[0], s), vec_add(m[3], m[4]));
-        y[1] = vec_fnma(vec_set1(2.0f), m[4], vec_fma(vec_set1(0.5f), m[3], d));
-        y[2] = vec_fma(vec_set1(4.0f), m[4], vec_fma(vec_set1(0.25f), m[3], s));
-        y[3] = vec_fnma(vec_set1(8.0f), m[4], vec_fma(vec_set1(0.125f), m[3], vec_add(d, m[5])));
+        vec sa = vec_add(m[1], m[2]), da = vec_sub(m[1], m[2]);
+        vec sb = vec_add(m[3], m[4]), db = vec_sub(m[3], m[4]);
+        y[0] = vec_add(m[0], vec_add(sa, sb));
+        y[1] = vec_fma(vec_set1(1.5f), db, vec_mul(vec_set1(0.75f), da));
+        y[2] = vec_fma(vec_set1(2.25f), sb, vec_mul(vec_set1(0.5625f), sa));
+        y[3] = vec_fma(vec_set1(3.375f), db, vec_fma(vec_set1(0.421875f), da, m[5]));
     } else {
-        y[0] = vec_add(vec_add(m[0], s), m[3]);
-        y[1] = vec_fnma(vec_set1(2.0f), m[3], d);
-        y[2] = vec_fma(vec_set1(4.0f), m[3], s);
-        y[3] = vec_fnma(vec_set1(8.0f), m[3], vec_add(d, m[4]));
+        vec sa = vec_add(m[0], m[1]), da = vec_sub(m[0], m[1]);
+        vec sb = vec_add(m[2], m[3]), db = vec_sub(m[2], m[3]);
+        y[0] = vec_add(sa, sb);
+        y[1] = vec_fma(vec_set1(1.5f), db, vec_mul(vec_set1(0.5f), da));
+        y[2] = vec_fma(vec_set1(2.25f), sb, vec_mul(vec_set1(0.25f), sa));
+        y[3] = vec_fma(vec_set1(3.375f), db, vec_fma(vec_set1(0.125f), da, m[4]));
     }
 }
 
