@@ -119,8 +119,8 @@ static inline uint32_t float_to_bits(float f)
 }
 
 /* Half precision formats, in ptx_convert.c; rounding to nearest even. */
-float half_to_float(uint16_t h);
-uint16_t float_to_half(float f);
+__attribute__((visibility("default"))) float half_to_float(uint16_t h);
+__attribute__((visibility("default"))) uint16_t float_to_half(float f);
 uint16_t double_to_half(double d);
 uint16_t double_to_bf16(double d);
 static inline float bf16_to_float(uint16_t b)

@@ -31,8 +31,9 @@ static GPtrArray *findings;
 static GHashTable *kernels; /* name -> KernelCounters */
 static Failure failure;
 static unsigned seed;
+static unsigned (*other_leak_check)(void);
 
-void report_finding(const char *format, ...)
+SIM_EXPORT void report_finding(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -73,6 +74,22 @@ void report_count_launch(const char *kernel, const LaunchCounters *c)
     k->count.global_written += c->global_written;
     k->count.shared_wavefronts += c->shared_wavefronts;
     k->count.bank_conflicts += c->bank_conflicts;
+}
+
+SIM_EXPORT void report_count_blas(uint64_t multiply_adds)
+{
+    sim_counters.blas_calls++;
+    sim_counters.blas_multiply_adds += multiply_adds;
+}
+
+SIM_EXPORT void report_add_leak_check(unsigned (*check)(void))
+{
+    other_leak_check = check;
+}
+
+unsigned report_other_leaks(void)
+{
+    return other_leak_check ? other_leak_check() : 0;
 }
 
 int report_enter(const char *call, int usual_code)

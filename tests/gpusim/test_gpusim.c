@@ -464,7 +464,7 @@ static void test_memory_mistakes(void)
     fixture_begin(&f, "mistakes.ptx");
     CUdeviceptr p = upload(words, sizeof words), q = upload(NULL, 64);
     g_assert_cmpint(cu.cuMemcpyDtoH_v2(words, q, 64), !=, CUDA_SUCCESS);
-    expect_report("read", "never written");
+    expect_report("read", "64 of 64 bytes were never written");
     fixture_end(&f); /* the error is sticky; p and q leak with the context */
     expect_report("leak", "leak: 256 bytes");
 
@@ -723,5 +723,6 @@ int main(int argc, char **argv)
     g_test_add_func("/gpusim/injected-failures", test_injected_failures);
     g_test_add_func("/gpusim/counters", test_counters);
     add_operation_tests();
+    add_blas_tests();
     return g_test_run();
 }
