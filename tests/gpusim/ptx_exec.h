@@ -34,6 +34,7 @@ struct Warp {
     uint32_t index;         /* in the block */
     WarpState state;
     uint32_t barrier;
+    const Insn *barrier_insn;
     uint32_t nsplits, current;
     Split split[LANES];
     uint8_t *local;         /* lane after lane, local_bytes each */
@@ -159,6 +160,8 @@ void shared_async_delivered(Warp *w, uint32_t offset, uint32_t bytes);
 uint32_t shared_offset(uint64_t address); /* for AsyncCopy */
 
 const uint8_t *global_read(Warp *w, int lane, uint64_t address, uint32_t bytes);
+/* ld.global.nc may see old bytes where the same launch writes. */
+void global_check_read_only(Warp *w, int lane, uint64_t address, uint32_t bytes);
 uint8_t *global_write(Warp *w, int lane, uint64_t address, uint32_t bytes);
 uint8_t *global_atomic(Warp *w, int lane, uint64_t address, uint32_t bytes);
 
@@ -169,6 +172,7 @@ uint8_t *global_write_span(Warp *w, uint64_t address, uint32_t bytes);
 const uint8_t *shared_read_span(Warp *w, uint64_t address, uint32_t bytes);
 uint8_t *shared_write_span(Warp *w, uint64_t address, uint32_t bytes);
 
+const uint8_t *param_read(Warp *w, int lane, uint64_t address, uint32_t bytes);
 const uint8_t *local_read(Warp *w, int lane, uint64_t address, uint32_t bytes);
 uint8_t *local_write(Warp *w, int lane, uint64_t address, uint32_t bytes);
 
@@ -184,6 +188,7 @@ void exec_nop(Warp *w, const Insn *in);
 void exec_trap(Warp *w, const Insn *in);
 void exec_cvt(Warp *w, const Insn *in);
 void exec_setp(Warp *w, const Insn *in);
+void exec_set(Warp *w, const Insn *in);
 void exec_shfl(Warp *w, const Insn *in);
 void exec_vote(Warp *w, const Insn *in);
 void exec_match_any(Warp *w, const Insn *in);
@@ -234,6 +239,7 @@ enum {
     ROUND_RMI,
     ROUND_RPI
 };
+enum { BARRIER_PLAIN, BARRIER_POPC, BARRIER_AND, BARRIER_OR };
 enum { SHFL_UP, SHFL_DOWN, SHFL_BFLY, SHFL_IDX };
 enum { VOTE_ALL, VOTE_ANY, VOTE_UNI, VOTE_BALLOT };
 enum {

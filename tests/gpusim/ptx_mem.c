@@ -31,7 +31,7 @@ static uint8_t *generic_write(Warp *w, int lane, uint64_t address, uint32_t byte
 
 static const ReadFn readers[] = {
     [SPACE_GENERIC] = generic_read, [SPACE_GLOBAL] = global_read, [SPACE_SHARED] = shared_read,
-    [SPACE_LOCAL] = local_read,     [SPACE_CONST] = global_read,
+    [SPACE_PARAM] = param_read,     [SPACE_LOCAL] = local_read,   [SPACE_CONST] = global_read,
 };
 
 static const WriteFn writers[] = {
@@ -195,6 +195,10 @@ void exec_ld(Warp *w, const Insn *in)
                     span ? span + (size_t)l * bytes : readers[in->space](w, l, address[l], bytes);
         put_loaded(w, in, from);
     }
+    if (in->flags & OPF_READ_ONLY)
+        for (int l = 0; l < LANES; l++)
+            if ((w->exec >> l) & 1)
+                global_check_read_only(w, l, address[l], bytes);
     count_access(w, in, address, whole, false);
 }
 

@@ -325,6 +325,19 @@ const uint8_t *global_read(Warp *w, int lane, uint64_t address, uint32_t bytes)
     return a->data + offset;
 }
 
+void global_check_read_only(Warp *w, int lane, uint64_t address, uint32_t bytes)
+{
+    const Allocation *a = memory_find(address);
+    if (!a || a->written_since != w->launch->first_stamp)
+        return;
+    const unsigned shift = granule_shift(w);
+    const size_t offset = (size_t)(address - a->base);
+    for (size_t i = offset >> shift; i <= (offset + bytes - 1) >> shift; i++)
+        if ((a->owner[i] & 0x7fffffff) >= w->launch->first_stamp)
+            global_fault(w, lane, "read through the read-only path of what this launch has written",
+                         address, bytes);
+}
+
 static uint8_t *global_store(Warp *w, int lane, uint64_t address, uint32_t bytes, bool atomic)
 {
     Allocation *a = memory_find(address);
@@ -376,7 +389,16 @@ uint8_t *global_write_span(Warp *w, uint64_t address, uint32_t bytes)
     return a->data + offset;
 }
 
-/* --- local memory --- */
+/* --- local memory and parameters --- */
+
+const uint8_t *param_read(Warp *w, int lane, uint64_t address, uint32_t bytes)
+{
+    const uint32_t size = w->launch->kernel->param_bytes;
+    if (address > size || address + bytes > size)
+        launch_fault(w, lane, "out of bounds of the parameters (byte " HEX " of %u)", address,
+                     size);
+    return w->launch->params->params + address;
+}
 
 static size_t local_place(Warp *w, int lane, uint64_t address, uint32_t bytes)
 {

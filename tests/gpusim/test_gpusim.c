@@ -275,6 +275,7 @@ static const Mistake mistakes[] = {
     {"global_race", "race", 2, 1},
     {"global_race_read", "race", 2, 1},
     {"lane_race", "race", 1, 32},
+    {"read_only_path", "read-only path", 1, 32},
     {"missing_wait", "a wait is missing", 1, 1},
     {"missing_barrier_after_wait", "", 1, 64},
     {"divergent_barrier", "divergent barrier", 1, 32},
