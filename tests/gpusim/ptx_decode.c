@@ -243,11 +243,26 @@ static void finish(Builder *b, const Statement *s, Insn *in)
     g_array_append_vals(b->kernel->code, in, 1);
 }
 
+/* Arithmetic that counts for a comparison with the machine's peak: additions and multiplications of
+ * floats. */
+static uint8_t count_flops(const Statement *s)
+{
+    const char *type = s->parts[s->nparts - 1];
+    const bool pair = !strcmp(type, "f16x2") || !strcmp(type, "bf16x2");
+    if (!pair && strcmp(type, "f32") && strcmp(type, "f16") && strcmp(type, "bf16"))
+        return 0;
+    const bool fused = !strcmp(s->parts[0], "fma") || !strcmp(s->parts[0], "mad");
+    const bool plain =
+        !strcmp(s->parts[0], "add") || !strcmp(s->parts[0], "sub") || !strcmp(s->parts[0], "mul");
+    return (uint8_t)((fused ? 2 : plain ? 1 : 0) * (pair ? 2 : 1));
+}
+
 static void decode_by_signature(Builder *b, Statement *s, const OpEntry *entry)
 {
     const unsigned n = (unsigned)strlen(entry->signature);
     require_operands(b, s, n, n);
     Insn in = begin(s, entry->fn);
+    in.flops = count_flops(s);
     add_dst(&in, destination(b, s->operands[0], entry->signature[0]));
     for (unsigned i = 1; i < n; i++)
         add_src(&in, source(b, s->operands[i], entry->signature[i]));

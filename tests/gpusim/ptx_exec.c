@@ -290,6 +290,8 @@ static bool run_split(Warp *w, uint32_t limit, uint64_t *executed)
         }
         w->exec = exec;
         hits[in->index]++;
+        if (in->flops)
+            w->launch->count.flops += in->flops * (uint64_t)__builtin_popcount(exec);
         if (in->checked)
             check_sources(w, in);
         if (in->flow == FLOW_PLAIN) {

@@ -44,7 +44,8 @@ struct Warp {
 };
 
 typedef struct {
-    uint64_t warp_instructions, mma_multiply_adds, global_read, global_written;
+    uint64_t warp_instructions, flops, mma_multiply_adds, global_read, global_written;
+    uint64_t sectors_read, sectors_written;
     uint64_t shared_wavefronts, bank_conflicts;
 } LaunchCounters;
 
@@ -178,6 +179,9 @@ uint8_t *local_write(Warp *w, int lane, uint64_t address, uint32_t bytes);
 
 /* --- operations with entries of their own in ptx_decode.c --- */
 
+/* Counts what an access of all executing lanes to shared memory costs on 32 banks of 4 bytes. */
+void count_banks(Warp *w, const Insn *in, const uint64_t *address, uint32_t bytes);
+void count_passes(Warp *w, const Insn *in, uint32_t passes);
 void get_addresses(const Warp *w, const Insn *in, uint64_t address[LANES]); /* src[0] + imm */
 void exec_ld(Warp *w, const Insn *in);
 void exec_ld_param(Warp *w, const Insn *in);

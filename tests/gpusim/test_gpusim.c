@@ -629,6 +629,8 @@ static void test_counters(void)
     g_assert_cmpuint(n.launches, ==, 1);
     g_assert_cmpuint(n.global_read, ==, 256);
     g_assert_cmpuint(n.global_written, ==, 256);
+    g_assert_cmpuint(n.global_bytes_in, ==, 256);
+    g_assert_cmpuint(n.global_bytes_out, ==, 256);
     g_assert_cmpuint(n.device_bytes, ==, 512);
     cu.cuMemFree_v2(p);
     cu.cuMemFree_v2(q);
