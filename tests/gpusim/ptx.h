@@ -190,6 +190,13 @@ typedef struct {
     uint64_t address; /* given by the loader */
 } PtxVariable;
 
+/* The lanes' addresses of the last shared memory access of an instruction, less the first one, and
+ * its cost. */
+typedef struct {
+    uint32_t differences[LANES];
+    uint32_t lanes, passes, least;
+} BankPattern;
+
 struct PtxModule {
     char *text;
     GPtrArray *kernels;   /* PtxKernel */
@@ -197,7 +204,8 @@ struct PtxModule {
     GArray *lines;        /* uint32_t: PTX line of each instruction of each kernel, for coverage */
     GArray *owners;       /* PtxKernel* of each */
     uint64_t *hits;       /* how often it was executed by some lane of a warp */
-    uint64_t *conflicts;  /* passes on shared memory beyond the least possible */
+    BankPattern *patterns;
+    uint64_t *conflicts; /* passes on shared memory beyond the least possible */
 };
 
 /* ptx_parse.c. place_variable gives a module variable its device address. On failure NULL, and

@@ -20,9 +20,11 @@
 enum { WHO_SEVERAL = 200, WHO_ATOMIC = 201 };
 
 typedef struct {
-    uint64_t write, read;
-    bool pending; /* cp.async has not delivered it */
+    uint64_t write; /* PENDING: cp.async has not delivered it */
+    uint64_t read;
 } Granule;
+
+#define PENDING UINT64_MAX
 
 struct SharedMemory {
     uint32_t bytes, shift; /* shift: log2 of the granule */
@@ -56,7 +58,8 @@ void shared_begin_block(SharedMemory *s)
     s->epoch++;
     memset(s->written, 0, s->bytes);
     for (uint32_t i = 0; i <= s->bytes >> s->shift; i++)
-        s->granules[i].pending = false;
+        if (s->granules[i].write == PENDING)
+            s->granules[i].write = 0;
 }
 
 void shared_barrier(SharedMemory *s)
@@ -85,7 +88,7 @@ static const char *note_read(const Warp *w, SharedMemory *s, uint32_t offset, ui
     const uint64_t now = s->epoch << 8, me = now | w->index;
     for (uint32_t i = offset >> s->shift; i <= (offset + bytes - 1) >> s->shift; i++) {
         Granule *g = &s->granules[i];
-        if (g->pending)
+        if (g->write == PENDING)
             return "read of bytes that cp.async has not delivered: a wait is missing";
         if (g->write >= now && g->write != me)
             return "race: read of what another warp has written since the last barrier";
@@ -101,7 +104,7 @@ static const char *note_write(const Warp *w, SharedMemory *s, uint32_t offset, u
                    writer = atomic ? now | WHO_ATOMIC : me;
     for (uint32_t i = offset >> s->shift; i <= (offset + bytes - 1) >> s->shift; i++) {
         Granule *g = &s->granules[i];
-        if (g->pending)
+        if (g->write == PENDING)
             return "write over bytes that cp.async has not delivered: a wait is missing";
         if (g->write >= now && g->write != writer && !(g->write == me && atomic))
             return "race: write over what another warp has written since the last barrier";
@@ -125,8 +128,13 @@ static uint32_t alignment(uint32_t bytes)
     return bytes > 16 ? 16 : bytes;
 }
 
-static bool shared_written(const SharedMemory *s, uint32_t offset, uint32_t bytes)
+static inline bool shared_written(const SharedMemory *s, uint32_t offset, uint32_t bytes)
 {
+    if (bytes == 4) {
+        uint32_t word;
+        memcpy(&word, s->written + offset, 4);
+        return word == 0x01010101u;
+    }
     if (bytes == 16) {
         uint64_t part[2];
         memcpy(part, s->written + offset, 16);
@@ -181,7 +189,7 @@ uint8_t *shared_async_write(Warp *w, int lane, uint64_t address, uint32_t bytes)
     SharedMemory *s = w->launch->shared;
     const uint32_t offset = shared_offset(address);
     for (uint32_t i = offset >> s->shift; i <= (offset + bytes - 1) >> s->shift; i++)
-        s->granules[i].pending = true;
+        s->granules[i].write = PENDING;
     return p;
 }
 
@@ -190,9 +198,46 @@ void shared_async_delivered(Warp *w, uint32_t offset, uint32_t bytes)
 {
     SharedMemory *s = w->launch->shared;
     for (uint32_t i = offset >> s->shift; i <= (offset + bytes - 1) >> s->shift; i++) {
-        s->granules[i].pending = false;
         s->granules[i].write = s->epoch << 8 | w->index;
     }
+}
+
+/* The lane before l that reads the same address, among the two likeliest; -1: neither does. */
+static inline int twin(const uint64_t address[LANES], uint32_t mask, int l)
+{
+    if (l >= 1 && address[l] == address[l - 1] && ((mask >> (l - 1)) & 1))
+        return l - 1;
+    if (l >= 16 && address[l] == address[l - 16] && ((mask >> (l - 16)) & 1))
+        return l - 16;
+    return -1;
+}
+
+bool shared_read_lanes(Warp *w, uint32_t mask, const uint64_t address[LANES], uint32_t bytes,
+                       const uint8_t *from[LANES])
+{
+    SharedMemory *s = w->launch->shared;
+    const uint64_t now = s->epoch << 8, me = now | w->index, align = alignment(bytes) - 1;
+    for (int l = 0; l < LANES; l++) {
+        if (!((mask >> l) & 1))
+            continue;
+        const int other = twin(address, mask, l);
+        if (other >= 0) {
+            from[l] = from[other];
+            continue;
+        }
+        const uint64_t offset = address[l] - SHARED_BASE;
+        if (offset + bytes > s->bytes || offset > s->bytes || (offset & align) ||
+            !shared_written(s, (uint32_t)offset, bytes))
+            return false;
+        for (uint64_t i = offset >> s->shift; i <= (offset + bytes - 1) >> s->shift; i++) {
+            Granule *g = &s->granules[i];
+            if (g->write >= now && g->write != me)
+                return false;
+            g->read = g->read >= now && g->read != me ? now | WHO_SEVERAL : me;
+        }
+        from[l] = s->data + offset;
+    }
+    return true;
 }
 
 const uint8_t *shared_read_span(Warp *w, uint64_t address, uint32_t bytes)
@@ -246,7 +291,7 @@ static const char *global_misplaced(const Warp *w, const Allocation *a, uint64_t
     return NULL;
 }
 
-static bool all_written(const Allocation *a, size_t offset, uint32_t bytes)
+static inline bool all_written(const Allocation *a, size_t offset, uint32_t bytes)
 {
     if (bytes == 16) {
         uint16_t bits;
@@ -371,17 +416,46 @@ const uint8_t *global_read(Warp *w, int lane, uint64_t address, uint32_t bytes)
     return a->data + offset;
 }
 
-void global_check_read_only(Warp *w, int lane, uint64_t address, uint32_t bytes)
+bool global_read_lanes(Warp *w, const uint64_t address[LANES], uint32_t bytes,
+                       const uint8_t *from[LANES])
 {
-    const Allocation *a = memory_find(address);
-    if (!a || a->written_since != w->launch->first_stamp)
-        return;
+    Allocation *a = memory_find(address[__builtin_ctz(w->exec)]);
+    const uint64_t align = alignment(bytes) - 1;
+    if (!a || !a->data || a->context != w->launch->params->context || a->size < bytes)
+        return false;
+    for (int l = 0; l < LANES; l++) {
+        if (!((w->exec >> l) & 1))
+            continue;
+        const int other = twin(address, w->exec, l);
+        if (other >= 0) {
+            from[l] = from[other];
+            continue;
+        }
+        const uint64_t offset = address[l] - a->base;
+        if (offset > a->size - bytes || (address[l] & align) || !all_written(a, offset, bytes) ||
+            check_owner(w, a, offset, bytes))
+            return false;
+        touch(w, a, offset, bytes, false);
+        from[l] = a->data + offset;
+    }
+    return true;
+}
+
+void global_check_read_only(Warp *w, const uint64_t address[LANES], uint32_t bytes)
+{
+    const uint32_t first = w->launch->first_stamp;
     const unsigned shift = granule_shift(w);
-    const size_t offset = (size_t)(address - a->base);
-    for (size_t i = offset >> shift; i <= (offset + bytes - 1) >> shift; i++)
-        if ((a->owner[i] & 0x7fffffff) >= w->launch->first_stamp)
-            global_fault(w, lane, "read through the read-only path of what this launch has written",
-                         address, bytes);
+    for (int l = 0; l < LANES; l++) {
+        const Allocation *a = (w->exec >> l) & 1 ? memory_find(address[l]) : NULL;
+        if (!a || a->written_since != first)
+            continue;
+        const size_t offset = (size_t)(address[l] - a->base);
+        for (size_t i = offset >> shift; i <= (offset + bytes - 1) >> shift; i++)
+            if ((a->owner[i] & 0x7fffffff) >= first)
+                global_fault(w, l,
+                             "read through the read-only path of what this launch has written",
+                             address[l], bytes);
+    }
 }
 
 static uint8_t *global_store(Warp *w, int lane, uint64_t address, uint32_t bytes, bool atomic)
