@@ -29,7 +29,7 @@ def count(test):
     else:
         for verdict, rest in TAP.findall(output):
             if verdict == "not ok":
-                failed += "# TODO" not in rest.upper()
+                failed += 1
             elif re.search(r"#\s*skip", rest, re.I):
                 skipped += 1
             else:
