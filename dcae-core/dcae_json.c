@@ -111,7 +111,7 @@ static gboolean scan_number(Scan *scan)
         take(scan, "+-");
     good &= !exponent || skip_digits(scan) > 0;
     /* "0x10" would be a number to json-glib. */
-    if (!good || take(scan, ".") || (scan->pos < scan->end && g_ascii_isalpha(*scan->pos)))
+    if (!good || (scan->pos < scan->end && g_ascii_isalpha(*scan->pos)))
         return fail(scan, "a number is malformed");
     if (!fraction && !exponent &&
         (digits > limit || (digits == limit && memcmp(begin, largest, limit) > 0)))

@@ -138,6 +138,8 @@ static const struct {
     {ONE(GOOD ",\"x\":5."), "number is malformed"},
     {ONE(GOOD ",\"x\":- 1"), "number is malformed"},
     {ONE(GOOD ",\"x\":1e"), "number is malformed"},
+    {ONE(GOOD ",\"x\":1.2.3"), "no JSON value begins"},
+    {ONE(GOOD ",\"x\":\"\x1f\""), "control character"},
     {ONE(GOOD ",\"x\":-99999999999999999999"), "beyond 64 bits"},
     {ONE(GOOD ",\"x\":NaN"), "no JSON value begins"},
     {ONE(GOOD ",\"x\":-Infinity"), "number is malformed"},
