@@ -362,6 +362,23 @@ static void touch(const Warp *w, Allocation *a, size_t offset, uint32_t bytes, b
     }
 }
 
+static uint32_t own_stamp(const Warp *w)
+{
+    return w->launch->first_stamp + w->launch->block_number;
+}
+
+static uint32_t own_turn(const Warp *w)
+{
+    return (uint32_t)(w->launch->shared->epoch << 6) | w->index;
+}
+
+/* Written by another warp of this block, and no barrier since. */
+static bool same_turn(const Warp *w, const GranuleUse *u)
+{
+    const uint32_t turn = own_turn(w);
+    return u->owner == own_stamp(w) && u->turn != turn && u->turn >> 6 == turn >> 6;
+}
+
 /* Readers are noted only from a launch's first write to the allocation on: inputs cost nothing, and
  * a kernel that works in place over several blocks is found all the same. */
 static const char *check_owner(const Warp *w, Allocation *a, size_t offset, uint32_t bytes)
@@ -369,12 +386,15 @@ static const char *check_owner(const Warp *w, Allocation *a, size_t offset, uint
     if (a->written_since != w->launch->first_stamp)
         return NULL;
     const unsigned shift = granule_shift(w);
-    const uint32_t first = w->launch->first_stamp, mine = first + w->launch->block_number;
+    const uint32_t mine = own_stamp(w);
     for (size_t i = offset >> shift; i <= (offset + bytes - 1) >> shift; i++) {
-        if (foreign(w, a->owner[i]))
+        GranuleUse *u = &a->uses[i];
+        if (foreign(w, u->owner))
             return "race: read of what another block of this launch has written";
-        const uint32_t old = a->reader[i];
-        a->reader[i] = (old & 0x7fffffff) >= first && old != mine ? mine | STAMP_SEVERAL : mine;
+        if (same_turn(w, u))
+            return "race: read of what another warp has written since the last barrier";
+        const bool noted = (u->reader & 0x7fffffff) >= w->launch->first_stamp;
+        u->reader = noted && u->reader != mine ? mine | STAMP_SEVERAL : mine;
     }
     return NULL;
 }
@@ -383,18 +403,20 @@ static const char *take_ownership(const Warp *w, Allocation *a, size_t offset, u
                                   bool atomic)
 {
     const unsigned shift = granule_shift(w);
-    const uint32_t mine = w->launch->first_stamp + w->launch->block_number;
-    if (!a->owner) {
-        a->owner = g_new0(uint32_t, a->size + 1);
-        a->reader = g_new0(uint32_t, a->size + 1);
-    }
+    const uint32_t mine = own_stamp(w), turn = own_turn(w);
+    if (!a->uses)
+        a->uses = g_new0(GranuleUse, a->size + 1);
     a->written_since = w->launch->first_stamp;
     for (size_t i = offset >> shift; i <= (offset + bytes - 1) >> shift; i++) {
-        if (foreign(w, a->owner[i]) && !(atomic && (a->owner[i] & STAMP_ATOMIC)))
+        GranuleUse *u = &a->uses[i];
+        if (foreign(w, u->owner) && !(atomic && (u->owner & STAMP_ATOMIC)))
             return "race: write over what another block of this launch has written";
-        if (read_by_others(w, a->reader[i]))
+        if (read_by_others(w, u->reader))
             return "race: write over what another block of this launch has read";
-        a->owner[i] = mine | (atomic ? STAMP_ATOMIC : 0);
+        if (same_turn(w, u))
+            return "race: write over what another warp has written since the last barrier";
+        u->owner = mine | (atomic ? STAMP_ATOMIC : 0);
+        u->turn = turn;
     }
     return NULL;
 }
@@ -451,7 +473,7 @@ void global_check_read_only(Warp *w, const uint64_t address[LANES], uint32_t byt
             continue;
         const size_t offset = (size_t)(address[l] - a->base);
         for (size_t i = offset >> shift; i <= (offset + bytes - 1) >> shift; i++)
-            if ((a->owner[i] & 0x7fffffff) >= first)
+            if ((a->uses[i].owner & 0x7fffffff) >= first)
                 global_fault(w, l,
                              "read through the read-only path of what this launch has written",
                              address[l], bytes);
