@@ -108,6 +108,7 @@ struct Insn {
 enum {
     OPF_FTZ = 1,        /* flush subnormal inputs and results */
     OPF_SAT = 2,        /* clamp to [0, 1], or to the integer type */
+    OPF_ORDERED = 2,    /* ld, st: relaxed, acquire, release; target: fences too */
     OPF_NOT = 4,        /* last predicate source is negated */
     OPF_TRANS = 8,      /* ldmatrix */
     OPF_RETURN = 16,    /* atom: old value wanted */

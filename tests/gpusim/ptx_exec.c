@@ -15,7 +15,7 @@
 
 /* Instructions of one warp between two barriers; more means that it waits for something that can't
  * come. */
-#define ENDLESS (1u << 27)
+#define ENDLESS (1u << 25)
 
 /* --- findings --- */
 

@@ -165,6 +165,9 @@ const uint8_t *global_read(Warp *w, int lane, uint64_t address, uint32_t bytes);
 void global_check_read_only(Warp *w, const uint64_t address[LANES], uint32_t bytes);
 uint8_t *global_write(Warp *w, int lane, uint64_t address, uint32_t bytes);
 uint8_t *global_atomic(Warp *w, int lane, uint64_t address, uint32_t bytes);
+/* ld and st with an ordering: no race with atomics and with each other. */
+const uint8_t *global_ordered_read(Warp *w, int lane, uint64_t address, uint32_t bytes);
+uint8_t *global_ordered_write(Warp *w, int lane, uint64_t address, uint32_t bytes);
 
 /* The same for 32 lanes of `bytes` each in one range; NULL where any check would fail: then go lane
  * by lane. */

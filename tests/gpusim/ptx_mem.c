@@ -41,6 +41,18 @@ static const WriteFn writers[] = {
     [SPACE_LOCAL] = local_write,
 };
 
+static ReadFn reader_of(const Insn *in)
+{
+    const bool ordered = in->flags & OPF_ORDERED;
+    return ordered && in->space == SPACE_GLOBAL ? global_ordered_read : readers[in->space];
+}
+
+static WriteFn writer_of(const Insn *in)
+{
+    const bool ordered = in->flags & OPF_ORDERED;
+    return ordered && in->space == SPACE_GLOBAL ? global_ordered_write : writers[in->space];
+}
+
 void get_addresses(const Warp *w, const Insn *in, uint64_t address[LANES])
 {
     if (in->flags & OPF_WIDE_SRC) {
@@ -218,11 +230,12 @@ static void locate(Warp *w, const Insn *in, const uint64_t address[LANES], uint3
 {
     if (in->space == SPACE_SHARED && shared_read_lanes(w, w->exec, address, bytes, from))
         return;
-    if (in->space == SPACE_GLOBAL && global_read_lanes(w, address, bytes, from))
+    const bool plain = !(in->flags & OPF_ORDERED);
+    if (plain && in->space == SPACE_GLOBAL && global_read_lanes(w, address, bytes, from))
         return;
     for (int l = 0; l < LANES; l++)
         if ((w->exec >> l) & 1)
-            from[l] = readers[in->space](w, l, address[l], bytes);
+            from[l] = reader_of(in)(w, l, address[l], bytes);
 }
 
 void exec_ld(Warp *w, const Insn *in)
@@ -231,7 +244,7 @@ void exec_ld(Warp *w, const Insn *in)
     uint64_t address[LANES];
     const uint8_t *from[LANES], *span = NULL;
     get_addresses(w, in, address);
-    const bool whole = contiguous(w, address, bytes);
+    const bool whole = !(in->flags & OPF_ORDERED) && contiguous(w, address, bytes);
     if (whole && in->space == SPACE_GLOBAL)
         span = global_read_span(w, address[0], bytes);
     else if (whole && in->space == SPACE_SHARED)
@@ -247,6 +260,8 @@ void exec_ld(Warp *w, const Insn *in)
     }
     if (in->flags & OPF_READ_ONLY)
         global_check_read_only(w, address, bytes);
+    if ((in->flags & OPF_ORDERED) && in->target)
+        exec_fence(w, in);
     count_access(w, in, address, whole, false);
 }
 
@@ -304,14 +319,16 @@ void exec_st(Warp *w, const Insn *in)
     uint64_t address[LANES];
     uint8_t *to[LANES];
     get_addresses(w, in, address);
-    const bool whole = contiguous(w, address, bytes);
+    if ((in->flags & OPF_ORDERED) && in->target)
+        exec_fence(w, in);
+    const bool whole = !(in->flags & OPF_ORDERED) && contiguous(w, address, bytes);
     uint8_t *span = NULL;
     if (whole && (in->space == SPACE_GLOBAL || in->space == SPACE_SHARED))
         span = in->space == SPACE_GLOBAL ? global_write_span(w, address[0], bytes)
                                          : shared_write_span(w, address[0], bytes);
     for (int l = 0; l < LANES; l++)
         if ((w->exec >> l) & 1)
-            to[l] = span ? span + (size_t)l * bytes : writers[in->space](w, l, address[l], bytes);
+            to[l] = span ? span + (size_t)l * bytes : writer_of(in)(w, l, address[l], bytes);
     if (!whole && in->space != SPACE_LOCAL)
         check_lane_conflicts(w, address, bytes, to, in);
     store_elements(w, in, to);

@@ -480,17 +480,23 @@ void global_check_read_only(Warp *w, const uint64_t address[LANES], uint32_t byt
     }
 }
 
-static uint8_t *global_store(Warp *w, int lane, uint64_t address, uint32_t bytes, bool atomic)
+/* How a store comes about: plain, by ld or st with an ordering, or by an atomic operation, which
+ * also reads. */
+typedef enum { STORE_PLAIN, STORE_ORDERED, STORE_ATOMIC } StoreKind;
+
+static uint8_t *global_store(Warp *w, int lane, uint64_t address, uint32_t bytes, StoreKind kind)
 {
     Allocation *a = memory_find(address);
     const char *wrong = global_misplaced(w, a, address, bytes, alignment(bytes));
     if (wrong)
         global_fault(w, lane, wrong, address, bytes);
+    if (kind != STORE_PLAIN)
+        w->launch->block_flags[w->launch->block_number] |= BLOCK_ATOMIC;
     const size_t offset = (size_t)(address - a->base);
-    if (atomic && !all_written(a, offset, bytes))
+    if (kind == STORE_ATOMIC && !all_written(a, offset, bytes))
         wrong = "atomic operation on memory that was never written";
     else
-        wrong = take_ownership(w, a, offset, bytes, atomic);
+        wrong = take_ownership(w, a, offset, bytes, kind != STORE_PLAIN);
     if (wrong)
         global_fault(w, lane, wrong, address, bytes);
     memory_mark_written(a, offset, bytes);
@@ -500,13 +506,32 @@ static uint8_t *global_store(Warp *w, int lane, uint64_t address, uint32_t bytes
 
 uint8_t *global_write(Warp *w, int lane, uint64_t address, uint32_t bytes)
 {
-    return global_store(w, lane, address, bytes, false);
+    return global_store(w, lane, address, bytes, STORE_PLAIN);
 }
 
 uint8_t *global_atomic(Warp *w, int lane, uint64_t address, uint32_t bytes)
 {
+    return global_store(w, lane, address, bytes, STORE_ATOMIC);
+}
+
+uint8_t *global_ordered_write(Warp *w, int lane, uint64_t address, uint32_t bytes)
+{
+    return global_store(w, lane, address, bytes, STORE_ORDERED);
+}
+
+const uint8_t *global_ordered_read(Warp *w, int lane, uint64_t address, uint32_t bytes)
+{
+    const Allocation *a = memory_find(address);
+    const char *wrong = global_misplaced(w, a, address, bytes, alignment(bytes));
+    if (wrong)
+        global_fault(w, lane, wrong, address, bytes);
     w->launch->block_flags[w->launch->block_number] |= BLOCK_ATOMIC;
-    return global_store(w, lane, address, bytes, true);
+    const size_t offset = (size_t)(address - a->base), granule = offset >> granule_shift(w);
+    if (a->uses && !(a->uses[granule].owner & STAMP_ATOMIC))
+        return global_read(w, lane, address, bytes);
+    if (!all_written(a, offset, bytes))
+        global_fault(w, lane, "read of memory that was never written", address, bytes);
+    return a->data + offset;
 }
 
 const uint8_t *global_read_span(Warp *w, uint64_t address, uint32_t bytes)

@@ -313,6 +313,21 @@ static void test_mistakes(void)
             run_mistake(&mistakes[i], seed);
 }
 
+/* The kernel that passes a turn from block to block, with the blocks in the wrong order. */
+static void test_endless(void)
+{
+    Fixture f;
+    fixture_begin(&f, "mistakes.ptx");
+    cu.seed(2);
+    CUdeviceptr p = upload(NULL, 64);
+    OK(cu.cuMemsetD32_v2(p, 0, 2));
+    launch(&f, "turns", 4, 1, (void *[]){&p});
+    g_assert_cmpint(cu.cuCtxSynchronize(), ==, CUDA_ERROR_LAUNCH_FAILED);
+    expect_report("turns", "does not come to an end");
+    cu.cuMemFree_v2(p);
+    fixture_end(&f);
+}
+
 static void test_right_kernels(void)
 {
     Fixture f;
@@ -326,6 +341,13 @@ static void test_right_kernels(void)
         OK(cu.cuMemcpyDtoH_v2(words, p, sizeof words));
         for (guint32 i = 0; i < 32; i++)
             g_assert_cmpuint(words[i], ==, 10 * (1 + i % 4));
+        if (!(seed & 2)) { /* the waiting needs blocks in order */
+            OK(cu.cuMemsetD32_v2(p, 0, 2));
+            launch(&f, "turns", 4, 1, (void *[]){&p});
+            OK(cu.cuMemcpyDtoH_v2(words, p, 8));
+            g_assert_cmpuint(words[0], ==, 4);
+            g_assert_cmpuint(words[1], ==, 6);
+        }
         cu.cuMemFree_v2(p);
     }
     expect_no_reports();
@@ -792,6 +814,7 @@ int main(int argc, char **argv)
     g_test_add_func("/gpusim/reduction", test_reduction);
     g_test_add_func("/gpusim/right-kernels", test_right_kernels);
     g_test_add_func("/gpusim/mistakes", test_mistakes);
+    g_test_add_func("/gpusim/endless", test_endless);
     g_test_add_func("/gpusim/mutants", test_mutants);
     g_test_add_func("/gpusim/refused-modules", test_refused_modules);
     g_test_add_func("/gpusim/launch-limits", test_launch_limits);
