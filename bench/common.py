@@ -62,12 +62,17 @@ def needed_mib(name, width, height, limit=0):
 
 
 def picture(width, height, seed=1):
-    """A picture with edges, gradients and noise, the same in every process."""
+    """A picture with edges, gradients and noise, the same in every process. Made by rows: it must not be what decides
+    how much memory a process takes."""
     rng = np.random.default_rng(seed)
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    base = np.stack([128 + 90 * np.sin(x / 37 + i + seed) * np.cos(y / 53 - i) for i in range(3)], 2)
-    base += 40 * ((x // 64 + y // 64) % 2)[..., None] + rng.normal(0, 8, base.shape).astype(np.float32)
-    return base.clip(0, 255).astype(np.uint8)
+    x = np.arange(width, dtype=np.float32)[:, None]
+    tint = np.arange(3, dtype=np.float32)
+    made = np.empty((height, width, 3), np.uint8)
+    for y in range(height):
+        row = 128 + 90 * np.sin(x / 37 + tint + seed) * np.cos(np.float32(y / 53) - tint)
+        row += 40 * ((x // 64 + y // 64) % 2) + 8 * rng.standard_normal(row.shape, np.float32)
+        made[y] = row.clip(0, 255)
+    return made
 
 
 def latent(channels, width, height):
@@ -105,6 +110,9 @@ class Contestant:
         self.process.stdin.flush()
         return self._answer()
 
+    def ask_json(self, word):
+        return json.loads(self.ask(word))
+
     def run(self):
         self.ms.append(float(self.ask("run")))
         return self.ms[-1]
@@ -133,8 +141,11 @@ def serve(prepare, extra=None):
     resource.setrlimit(resource.RLIMIT_DATA, (available_mib() * MIB,) * 2)
     answers, sys.stdout = os.fdopen(os.dup(1), "w"), sys.stderr
     os.dup2(2, 1)  # libraries that print must not disturb the answers
-    run = prepare()
-    output, ms = timed(run)
+    try:
+        run = prepare()
+        output, ms = timed(run)
+    except Exception as error:  # whatever a library throws: the other side says who is left out
+        raise SystemExit(f"{type(error).__name__}: {error}")
     print(ms, file=answers, flush=True)
     for line in sys.stdin:
         word, _, rest = line.strip().partition(" ")
@@ -150,7 +161,7 @@ def serve(prepare, extra=None):
             answer = json.dumps(extra[word]())
         print(answer, file=answers, flush=True)
         if word == "quit":
-            return
+            os._exit(0)  # some libraries complain when Python takes their objects apart
 
 
 def timed(run):

@@ -66,7 +66,8 @@ class _PlanInfo(c.Structure):
 
 
 class Codec:
-    """One direction of one model at one size; run() takes and returns arrays, f32 latents [c][h][w], u8 pictures [h][w][3]."""
+    """One direction of one model at one size. run() goes from `image`, u8 [height][width][3], to `latent`, f32 [c][h][w],
+    or back, and returns what it wrote."""
 
     def __init__(self, library, model, direction, width, height, threads, precision="f32", tiling="off",
                  memory_limit=0):
@@ -107,8 +108,7 @@ class Codec:
             raise RuntimeError(error.contents.message.decode())
         return result
 
-    def run(self, array):
-        (self.image if self.direction == ENCODE else self.latent)[...] = array
+    def run(self):
         height, width, _ = self.image.shape
         image = _Image(width=width, height=height)
         for i in range(3):

@@ -17,11 +17,14 @@ def dcae(args, precision):
     direction = ENCODE if args.direction == "encode" else DECODE
     codec = Codec(args.library, args.model, direction, args.width, args.height, args.threads, precision, args.tiling,
                   args.memory_limit << 20)
-    data = picture(args.width, args.height) if direction == ENCODE else latent(*codec.latent.shape[::2],
-                                                                              codec.latent.shape[1])
+    if direction == ENCODE:
+        codec.image[...] = picture(args.width, args.height)
+    else:
+        channels, height, width = codec.latent.shape
+        codec.latent[...] = latent(channels, width, height)
     args.extra["ops"] = codec.timings
     args.extra["plan"] = codec.plan
-    return lambda: codec.run(data)
+    return codec.run
 
 
 def load_torch(args, dtype, tiled=False):
