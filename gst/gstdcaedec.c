@@ -631,7 +631,7 @@ gst_dcae_dec_getcaps (GstVideoDecoder * decoder, GstCaps * filter)
           model.latent_channels, NULL);
   }
   return gst_dcae_codec_proxy_caps (GST_VIDEO_DECODER_SRC_PAD (decoder), own,
-      fields, filter);
+      fields, TRUE, filter);
 }
 
 /* A pool of our own, for a peer whose pool can't give a batch of buffers. */

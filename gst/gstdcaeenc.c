@@ -507,7 +507,8 @@ gst_dcae_enc_getcaps (GstVideoEncoder * encoder, GstCaps * filter)
       gst_pad_get_pad_template_caps (GST_VIDEO_ENCODER_SINK_PAD (encoder));
 
   return gst_dcae_codec_proxy_caps (GST_VIDEO_ENCODER_SRC_PAD (encoder), own,
-      get_edge_mode (self) == DCAE_EDGE_CROP ? no_size : all, filter);
+      get_edge_mode (self) == DCAE_EDGE_CROP ? no_size : all, FALSE,
+      filter);
 }
 
 /* A batch keeps its input: a pool upstream must have as many more. */
