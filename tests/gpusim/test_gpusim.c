@@ -654,6 +654,52 @@ static void test_stream_delays(void)
     expect_no_reports();
 }
 
+/* Two streams captured together, run three times. */
+static void test_graph(void)
+{
+    Fixture f;
+    CUstream a, b;
+    CUevent event;
+    guint32 *host;
+    void *graph, *executable;
+    fixture_begin(&f, "mistakes.ptx");
+    OK(cu.cuMemAllocHost_v2((void **)&host, 256));
+    OK(cu.cuStreamCreate(&a, 1));
+    OK(cu.cuStreamCreate(&b, 1));
+    OK(cu.cuEventCreate(&event, 2));
+    CUdeviceptr x = upload(NULL, 256), y = upload(NULL, 256);
+    OK(cu.cuStreamBeginCapture_v2(a, 0));
+    OK(cu.cuMemcpyHtoDAsync_v2(x, host, 256, a));
+    OK(cu.cuEventRecord(event, a));
+    OK(cu.cuStreamWaitEvent(b, event, 0));
+    increment_on(&f, b, x, y);
+    OK(cu.cuEventRecord(event, b));
+    OK(cu.cuStreamWaitEvent(a, event, 0));
+    OK(cu.cuMemcpyDtoHAsync_v2(host, y, 256, a));
+    g_assert_cmpint(cu.cuStreamSynchronize(a), !=, CUDA_SUCCESS);
+    expect_report("capture", "is being captured");
+    cu.reset();
+    OK(cu.cuStreamEndCapture(a, &graph));
+    OK(cu.cuGraphInstantiateWithFlags(&executable, graph, 0));
+    OK(cu.cuGraphDestroy(graph));
+    memset(host, 0, 256);
+    for (int i = 0; i < 3; i++)
+        OK(cu.cuGraphLaunch(executable, b));
+    OK(cu.cuGraphExecDestroy(executable));
+    g_assert_cmpuint(host[63], ==, 0);
+    OK(cu.cuStreamSynchronize(b));
+    g_assert_cmpuint(host[63], ==, 3);
+    OK(cu.cuMemFree_v2(x));
+    OK(cu.cuMemFree_v2(y));
+    OK(cu.cuMemFreeHost(host));
+    OK(cu.cuEventDestroy_v2(event));
+    OK(cu.cuStreamDestroy_v2(a));
+    OK(cu.cuStreamDestroy_v2(b));
+    expect_no_reports();
+    fixture_end(&f);
+    expect_no_reports();
+}
+
 static void test_coverage(void)
 {
     static const char text[] = ".version 7.0\n.target sm_80\n.address_size 64\n"
@@ -822,6 +868,7 @@ int main(int argc, char **argv)
     g_test_add_func("/gpusim/contexts", test_contexts);
     g_test_add_func("/gpusim/streams", test_streams);
     g_test_add_func("/gpusim/stream-delays", test_stream_delays);
+    g_test_add_func("/gpusim/graph", test_graph);
     g_test_add_func("/gpusim/coverage", test_coverage);
     g_test_add_func("/gpusim/injected-failures", test_injected_failures);
     g_test_add_func("/gpusim/counters", test_counters);
