@@ -1116,9 +1116,12 @@ gst_dcae_codec_choose_batch (GstDcaeCodec * self, GstPad * pad,
   if (batch == 1)
     return 1;
 
-  if (GST_VIDEO_INFO_FPS_N (info) > 0) {
-    *latency = gst_util_uint64_scale (batch - 1,
-        GST_SECOND * GST_VIDEO_INFO_FPS_D (info), GST_VIDEO_INFO_FPS_N (info));
+  /* Of a variable rate the info has the highest, which tells nothing. */
+  if (GST_VIDEO_INFO_FPS_N (info) > 0 &&
+      !GST_VIDEO_INFO_FLAG_IS_SET (info, GST_VIDEO_FLAG_VARIABLE_FPS)) {
+    *latency = MIN (gst_util_uint64_scale (batch - 1,
+            GST_SECOND * GST_VIDEO_INFO_FPS_D (info),
+            GST_VIDEO_INFO_FPS_N (info)), G_MAXINT64);
   } else if (is_live (pad)) {
     GST_WARNING_OBJECT (self->element, "live input without a frame rate: "
         "frames run one at a time instead of %u together", batch);

@@ -821,6 +821,13 @@ GST_START_TEST(test_encoder_reports_the_latency_of_a_batch)
     assert_equals_uint64(gst_harness_query_latency(h), 3 * GST_SECOND / 10);
     harness_free(h, bus);
 
+    /* more than the base class can add up */
+    h = harness_new("dcaeenc batch-size=64", &bus);
+    gst_harness_set_src_caps_str(h, "video/x-raw,format=RGB,width=64,height=48,"
+                                    "framerate=1/2147483647");
+    fail_unless(gst_harness_query_latency(h) >= G_MAXINT64);
+    harness_free(h, bus);
+
     h = harness_new("dcaeenc", &bus);
     gst_harness_set_src_caps_str(h, RAW_CAPS("RGB"));
     assert_equals_uint64(gst_harness_query_latency(h), 0);
@@ -846,6 +853,15 @@ GST_START_TEST(test_encoder_does_not_batch_live_input_of_unknown_rate)
     gst_harness_set_src_caps_str(h, caps);
     gst_harness_push(h, picture("RGB", W, H, 0));
     assert_equals_int(gst_harness_buffers_received(h), 0);
+    harness_free(h, bus);
+
+    /* a variable rate is an unknown one, whatever its maximum */
+    h = harness_new("dcaeenc batch-size=4", &bus);
+    gst_harness_set_live(h, TRUE);
+    gst_harness_set_src_caps_str(h, "video/x-raw,format=RGB,width=64,height=48,framerate=0/1,"
+                                    "max-framerate=30/1");
+    gst_harness_push(h, picture("RGB", W, H, 0));
+    assert_equals_int(gst_harness_buffers_received(h), 1);
     harness_free(h, bus);
 }
 
@@ -2441,6 +2457,59 @@ GST_START_TEST(test_elements_follow_a_renegotiation)
 
 GST_END_TEST;
 
+typedef struct {
+    GstHarness *h;
+    const gchar *caps;
+} Change;
+
+static GstPadProbeReturn change_caps_once(GstPad *pad, GstPadProbeInfo *info, gpointer data)
+{
+    Change *change = data;
+
+    gst_harness_set_sink_caps_str(change->h, change->caps);
+    return GST_PAD_PROBE_REMOVE;
+}
+
+/* The first frame of a batch comes as it was asked for, those behind it as downstream wants them
+ * from then on. */
+GST_START_TEST(test_elements_follow_a_renegotiation_within_a_batch)
+{
+    GstBus *bus;
+    GstHarness *h = harness_new("dcaeenc batch-size=3", &bus);
+    Change change = {h, "video/x-dcae-latent,format=F32LE"};
+    GstBuffer *out;
+
+    gst_pad_add_probe(h->sinkpad, GST_PAD_PROBE_TYPE_BUFFER, change_caps_once, &change, NULL);
+    gst_harness_set_sink_caps_str(h, "video/x-dcae-latent,format=F16LE");
+    gst_harness_set_src_caps_str(h, RAW_CAPS("RGB"));
+    for (guint n = 0; n < 3; n++)
+        fail_unless_equals_int(gst_harness_push(h, picture("RGB", W, H, n)), GST_FLOW_OK);
+    for (guint n = 0; n < 3; n++) {
+        out = gst_harness_pull(h);
+        assert_equals_int(gst_buffer_get_size(out), LATENT_VALUES * (n == 0 ? 2 : 4));
+        gst_buffer_unref(out);
+    }
+    assert_no(bus, GST_MESSAGE_ERROR);
+    harness_free(h, bus);
+
+    h = harness_new("dcaedec batch-size=3", &bus);
+    change = (Change){h, "video/x-raw,format=NV12"};
+    gst_pad_add_probe(h->sinkpad, GST_PAD_PROBE_TYPE_BUFFER, change_caps_once, &change, NULL);
+    gst_harness_set_sink_caps_str(h, "video/x-raw,format=BGRA");
+    gst_harness_set_src_caps_str(h, LATENT_CAPS ",framerate=10/1");
+    for (guint n = 0; n < 3; n++)
+        fail_unless_equals_int(gst_harness_push(h, latent_buffer(LATENT_VALUES, n)), GST_FLOW_OK);
+    for (guint n = 0; n < 3; n++) {
+        out = gst_harness_pull(h);
+        assert_equals_int(gst_buffer_get_size(out), n == 0 ? W * H * 4 : W * H * 3 / 2);
+        gst_buffer_unref(out);
+    }
+    assert_no(bus, GST_MESSAGE_ERROR);
+    harness_free(h, bus);
+}
+
+GST_END_TEST;
+
 /* gst-plugins-base/tests/check/generic/states.c in short: every order of
  * states that applications use, without data. */
 GST_START_TEST(test_elements_survive_every_state_change)
@@ -2631,6 +2700,7 @@ static Suite *elements_suite(void)
     tcase_add_test(all, test_pipelines_play_to_the_end);
     tcase_add_test(all, test_seek_flushes_and_shows_the_right_frame);
     tcase_add_test(all, test_elements_follow_a_renegotiation);
+    tcase_add_test(all, test_elements_follow_a_renegotiation_within_a_batch);
     tcase_add_test(all, test_reverse_playback_decodes_every_frame);
     tcase_add_test(all, test_flush_and_stop_interrupt_a_running_frame);
     tcase_add_test(all, test_elements_survive_every_state_change);
