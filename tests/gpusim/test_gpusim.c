@@ -337,6 +337,10 @@ static void test_right_kernels(void)
         cu.seed(seed);
         CUdeviceptr p = upload(NULL, sizeof words);
         launch(&f, "fine", 1, 32, (void *[]){&p});
+        launch(&f, "guarded", 1, 32, (void *[]){&p});
+        OK(cu.cuMemcpyDtoH_v2(words, p, sizeof words));
+        g_assert_cmpuint(words[15], ==, 1);
+        g_assert_cmpuint(words[16], ==, 2);
         launch(&f, "jump_table", 1, 32, (void *[]){&p});
         OK(cu.cuMemcpyDtoH_v2(words, p, sizeof words));
         for (guint32 i = 0; i < 32; i++)
@@ -679,6 +683,7 @@ static void test_null_stream(void)
     CUdeviceptr x = upload(words, 256), y = upload(NULL, 256), z = upload(NULL, 256);
     increment_on(&f, NULL, x, y);
     increment_on(&f, blocking, y, z);
+    OK(cu.cuStreamSynchronize(blocking));
     increment_on(&f, NULL, z, x);
     increment_on(&f, blocking, x, y);
     OK(cu.cuMemcpyDtoH_v2(words, y, 256));
