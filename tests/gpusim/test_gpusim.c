@@ -557,13 +557,17 @@ static void test_contexts(void)
     g_assert_cmpint(cu.cuStreamSynchronize((CUstream)f.context), ==, CUDA_ERROR_INVALID_HANDLE);
     expect_report("stream", "wrong kind");
     CUdeviceptr mine = upload("0123", 4);
+    OK(cu.cuStreamCreate(&stream, 0));
     OK(cu.cuCtxSetCurrent(f.context));
+    g_assert_cmpint(cu.cuStreamSynchronize(stream), ==, CUDA_ERROR_INVALID_HANDLE);
+    expect_report("stream", "another context than the current one");
     launch(&f, "fine", 1, 1, (void *[]){&mine});
     g_assert_cmpint(cu.cuCtxSynchronize(), ==, CUDA_ERROR_LAUNCH_FAILED);
     expect_report("launch", "memory of another context");
     cu.cuMemFree_v2(p);
     OK(cu.cuCtxSetCurrent(other));
     cu.cuMemFree_v2(mine);
+    OK(cu.cuStreamDestroy_v2(stream));
     OK(cu.cuCtxDestroy_v2(other));
     OK(cu.cuCtxSetCurrent(NULL));
     g_assert_cmpint(cu.cuMemAlloc_v2(&p, 4), ==, CUDA_ERROR_INVALID_CONTEXT);
