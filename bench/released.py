@@ -21,12 +21,6 @@ from libdcae import DECODE, ENCODE, Codec
 MAKE = os.path.join(common.HERE, "..", "tools", "make_checkpoint.py")
 
 
-def peak_mib():
-    """Not getrusage(): its figure begins with the memory of the process that started this one."""
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) >> 10
-
-
 def run_half(args):
     """One direction of one file in a process of its own; the output goes to a file, figures to standard output."""
     start = time.perf_counter()
@@ -39,7 +33,7 @@ def run_half(args):
     done = time.perf_counter()
     np.save(args.output, output)
     print(json.dumps({"load_s": loaded - start, "frame_s": done - loaded,
-                      "peak_mib": peak_mib()}))
+                      "peak_mib": common.peak_mib()}))
 
 
 def ours(args, path, half, output):
