@@ -6,6 +6,7 @@
  */
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../dcae_tensor.h"
 #include "cpu_families.h"
@@ -246,6 +247,13 @@ static gboolean fold_batch_norm(DcaeModel *model, const DcaeLayer *layer, LayerA
     for (gsize i = 0; i < 4; i++)
         if (!read_named(model, layer->norm_name, suffix[i], &shape, 1, norm + i * n, error))
             return FALSE;
+    for (gsize c = 0; c < n; c++)
+        if (norm[3 * n + c] < 0) {
+            g_set_error(error, DCAE_ERROR, DCAE_ERROR_WEIGHTS,
+                        "tensor '%s.running_var' has the negative variance %g", layer->norm_name,
+                        norm[3 * n + c]);
+            return FALSE;
+        }
     if (!arrays->bias) {
         arrays->bias = alloc_floats(n, 1, layer, error);
         if (!arrays->bias)
@@ -602,9 +610,27 @@ static gsize largest_scratch(Instance *self)
     return (most + 63) / 64 * 64;
 }
 
+/* Linux promises more memory than there is and kills whoever uses it. */
+static gboolean check_machine(const DcaePlan *plan, GError **error)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+
+    if (pages <= 0 || page <= 0 || plan->peak_bytes / (gsize)page < (gsize)pages)
+        return TRUE;
+    g_set_error(error, DCAE_ERROR, DCAE_ERROR_MEMORY,
+                "frames of this size need %" G_GSIZE_FORMAT
+                " MiB for activations, but the machine has %" G_GSIZE_FORMAT
+                " MiB; set a memory limit, or use smaller frames or batches",
+                (plan->peak_bytes >> 20) + 1, (gsize)pages / ((1u << 20) / (gsize)page));
+    return FALSE;
+}
+
 static gboolean open_instance(void **instance, const DcaeWeights *weights, const DcaePlan *plan,
                               const DcaeBackendParams *params, GError **error)
 {
+    if (!check_machine(plan, error))
+        return FALSE;
+
     Instance *self = g_new0(Instance, 1);
     gsize scratch_bytes = 0;
     self->weights = weights;
