@@ -373,3 +373,10 @@ gboolean dcae_model_read(const DcaeModel *model, const char *name, const guint64
     return dcae_checkpoint_want(model->checkpoint, name, shape, rank, &found, error) &&
            dcae_checkpoint_read(model->checkpoint, &found, 0, found.count, dst, error);
 }
+
+gboolean dcae_model_check(const DcaeModel *model, const char *name, const guint64 *shape,
+                          guint rank, GError **error)
+{
+    DcaeFound found;
+    return dcae_checkpoint_want(model->checkpoint, name, shape, rank, &found, error);
+}

@@ -29,4 +29,9 @@ gboolean dcae_model_has(const DcaeModel *model, const char *name);
 gboolean dcae_model_read(const DcaeModel *model, const char *name, const guint64 *shape, guint rank,
                          float *dst, GError **error);
 
+/* Would dcae_model_read() find the tensor with this shape and a type that it reads? Nothing is
+ * read. Errors: WEIGHTS. */
+gboolean dcae_model_check(const DcaeModel *model, const char *name, const guint64 *shape,
+                          guint rank, GError **error);
+
 #endif

@@ -206,17 +206,19 @@ static void test_machine_memory(void)
 
 /* ---- models */
 
-static void test_picture_channels(void)
+/* A model that has the two tensors without which none opens, and no others.
+ * keys: what the configuration says besides, channels among it. */
+static void refuse_model(const char *keys, DcaeError code, const char *part)
 {
-    static const char config[] =
-        "{\"in_channels\":4,\"latent_channels\":4,\"attention_head_dim\":4,"
-        "\"encoder_block_out_channels\":[8,16],\"decoder_block_out_channels\":[8,16],"
-        "\"encoder_layers_per_block\":[1,1],\"decoder_layers_per_block\":[1,1],"
-        "\"encoder_qkv_multiscales\":[[],[]],\"decoder_qkv_multiscales\":[[],[]]}";
     static const guint64 out_shape[] = {4, 16, 3, 3}, in_shape[] = {16, 4, 3, 3};
     g_autofree char *folder = test_folder_new();
     g_autofree char *text = g_build_filename(folder, "config.json", NULL);
     g_autofree char *path = g_build_filename(folder, "diffusion_pytorch_model.safetensors", NULL);
+    g_autofree char *config =
+        g_strdup_printf("{%s,\"latent_channels\":4,\"attention_head_dim\":4,"
+                        "\"encoder_layers_per_block\":[1,1],\"decoder_layers_per_block\":[1,1],"
+                        "\"encoder_qkv_multiscales\":[[],[]],\"decoder_qkv_multiscales\":[[],[]]}",
+                        keys);
     float values[576] = {0};
     GError *error = NULL;
     TestFile file = test_file_new();
@@ -227,10 +229,26 @@ static void test_picture_channels(void)
     test_file_write(&file, path);
     DcaeModel *model = dcae_model_open(&(DcaeModelParams){.path = folder}, &error);
     g_assert_no_error(error);
-    g_assert_null(dcae_codec_new(&(DcaeCodecParams){.model = model}, &error));
-    expect(&error, DCAE_ERROR_UNSUPPORTED, "4 channels ('in_channels')");
+    g_assert_null(
+        dcae_codec_new(&(DcaeCodecParams){.model = model, .backend = DCAE_BACKEND_CPU}, &error));
+    expect(&error, code, part);
     dcae_model_unref(model);
     test_folder_remove(folder);
+}
+
+static void test_picture_channels(void)
+{
+    refuse_model("\"in_channels\":4,\"encoder_block_out_channels\":[8,16],"
+                 "\"decoder_block_out_channels\":[8,16]",
+                 DCAE_ERROR_UNSUPPORTED, "4 channels ('in_channels')");
+}
+
+/* A terabyte of weights that aren't there: the first tensor that is missing, not the memory. */
+static void test_huge_configuration(void)
+{
+    refuse_model("\"encoder_block_out_channels\":[65536,16],"
+                 "\"decoder_block_out_channels\":[65536,16]",
+                 DCAE_ERROR_WEIGHTS, "tensor 'encoder.conv_in.weight' is missing");
 }
 
 /* Copies a golden model with the first value of one F16 tensor replaced. */
@@ -373,6 +391,7 @@ int main(int argc, char **argv)
     g_test_add_func("/codec/configure-fails", test_configure_fails);
     g_test_add_func("/codec/machine-memory", test_machine_memory);
     g_test_add_func("/codec/picture-channels", test_picture_channels);
+    g_test_add_func("/codec/huge-configuration", test_huge_configuration);
     g_test_add_func("/codec/bad-weights", test_bad_weights);
     g_test_add_data_func("/codec/cancel-loader", GINT_TO_POINTER(TRUE), test_cancel);
     g_test_add_data_func("/codec/cancel-waiter", GINT_TO_POINTER(FALSE), test_cancel);

@@ -185,14 +185,23 @@ static gboolean read_named(DcaeModel *model, const char *prefix, const char *suf
     return dcae_model_read(model, name, shape, rank, to, error);
 }
 
+/* Shape of each source's weight; returns its rank. */
+static guint weight_shape(const DcaeLayer *layer, guint64 shape[4])
+{
+    shape[0] = layer->source_c;
+    shape[1] = stored_inputs(layer);
+    shape[2] = shape[3] = layer->ksize;
+    return layer->kind == DCAE_OP_LINEAR ? 2 : 4;
+}
+
 /* The stacked and picked rows of all sources. */
 static gboolean read_weight(DcaeModel *model, const DcaeLayer *layer, LayerArrays *arrays,
                             GError **error)
 {
     gsize inputs = stored_inputs(layer), taps = (gsize)layer->ksize * layer->ksize;
     gsize n_rows = (gsize)layer->n_sources * layer->source_c;
-    guint64 shape[4] = {layer->source_c, inputs, layer->ksize, layer->ksize};
-    guint rank = layer->kind == DCAE_OP_LINEAR ? 2 : 4;
+    guint64 shape[4];
+    guint rank = weight_shape(layer, shape);
     arrays->weight = alloc_floats(n_rows, inputs * taps, layer, error);
     if (!arrays->weight)
         return FALSE;
@@ -265,6 +274,36 @@ static gboolean fold_batch_norm(DcaeModel *model, const DcaeLayer *layer, LayerA
         for (gsize i = 0; i < inputs; i++)
             arrays->weight[c * inputs + i] = (float)(arrays->weight[c * inputs + i] * scale);
         arrays->bias[c] = (float)((arrays->bias[c] - norm[2 * n + c]) * scale + norm[n + c]);
+    }
+    return TRUE;
+}
+
+static gboolean check_named(const DcaeModel *model, const char *prefix, const char *suffix,
+                            const guint64 *shape, guint rank, GError **error)
+{
+    g_autofree char *name = g_strconcat(prefix, suffix, NULL);
+    return dcae_model_check(model, name, shape, rank, error);
+}
+
+/* Are all tensors there, in the shapes that the layers have? Asked before memory is taken, since a
+ * configuration can describe far more weights than the file holds. */
+static gboolean check_layers(const DcaeModel *model, const DcaeProgram *program, GError **error)
+{
+    static const char *const norm_suffix[] = {".weight", ".bias", ".running_mean", ".running_var"};
+
+    for (guint n = 0; n < program->n_layers; n++) {
+        const DcaeLayer *layer = &program->layers[n];
+        guint64 shape[4], norm_shape = layer->out_c;
+        guint rank = weight_shape(layer, shape);
+        guint n_norm = layer->norm == DCAE_NORM_BATCH ? 4 : layer->norm == DCAE_NORM_RMS ? 2 : 0;
+        for (guint i = 0; i < layer->n_sources; i++)
+            if (!check_named(model, layer->source[i], ".weight", shape, rank, error))
+                return FALSE;
+        if (layer->bias && !check_named(model, layer->source[0], ".bias", shape, 1, error))
+            return FALSE;
+        for (guint i = 0; i < n_norm; i++)
+            if (!check_named(model, layer->norm_name, norm_suffix[i], &norm_shape, 1, error))
+                return FALSE;
     }
     return TRUE;
 }
@@ -352,6 +391,8 @@ static DcaeWeights *prepare(DcaeModel *model, const DcaeProgram *program,
                             const DcaeBackendParams *params, GError **error)
 {
     Packing p = {.model = model, .program = program, .params = params};
+    if (!check_layers(model, program, error))
+        return NULL;
     DcaePool *pool = dcae_pool_new(MIN(params->threads, MAX_PACK_THREADS), error);
     if (!pool)
         return NULL;
