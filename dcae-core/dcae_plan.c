@@ -16,6 +16,7 @@
 
 #define CHANNEL_ALIGN 16u
 #define BYTE_ALIGN 64u
+#define STRETCH 64u /* steps */
 
 typedef struct {
     guint first, end; /* ops */
@@ -135,30 +136,46 @@ static void find_segments(Planner *p)
     p->segments = (Segment *)g_array_free(segments, FALSE);
 }
 
-/* The whole value that op i's output may take over. */
-static guint find_partner(const Planner *p, guint out)
+/* The whole value that `out` may take over, among those whose last segment is out's first: `next`
+ * chains them in ascending order from `v` on. */
+static guint find_partner(const Planner *p, guint out, guint v, const guint *next)
 {
-    const Window *w = &p->windows[out];
+    const DcaeValue *value = &p->program->values[out];
 
-    for (guint v = 0; v < out && is_whole(p, out); v++) {
-        const Window *before = &p->windows[v];
-        if (is_whole(p, v) && before->last_segment == w->first_segment &&
-            !p->program->values[v].state && p->program->values[v].h == p->program->values[out].h &&
+    for (; v < out; v = next[v])
+        if (!p->program->values[v].state && p->program->values[v].h == value->h &&
             row_bytes(p, v) == row_bytes(p, out))
             return v;
-    }
     return DCAE_NO_VALUE;
 }
 
 static void find_partners(Planner *p)
 {
-    for (guint v = 0; v < p->program->n_values; v++)
-        p->windows[v].partner = p->program->values[v].state ? DCAE_NO_VALUE : find_partner(p, v);
-    for (guint v = 0; v < p->program->n_values; v++) /* one heir each */
-        for (guint w = v + 1; w < p->program->n_values && p->windows[v].partner != DCAE_NO_VALUE;
-             w++)
-            if (p->windows[w].partner == p->windows[v].partner)
-                p->windows[w].partner = DCAE_NO_VALUE;
+    guint n = p->program->n_values;
+    g_autofree guint *first = g_new(guint, p->n_segments), *next = g_new(guint, n);
+    g_autofree gboolean *taken = g_new0(gboolean, n); /* one heir each */
+
+    for (guint i = 0; i < p->n_segments; i++)
+        first[i] = DCAE_NO_VALUE;
+    for (guint v = n; v-- > 0;) {
+        guint last = p->windows[v].last_segment;
+        if (!is_whole(p, v))
+            continue;
+        next[v] = first[last];
+        first[last] = v;
+    }
+    for (guint v = 0; v < n; v++) {
+        Window *w = &p->windows[v];
+        w->partner = DCAE_NO_VALUE;
+        if (!p->program->values[v].state && is_whole(p, v) && w->first_segment < p->n_segments)
+            w->partner = find_partner(p, v, first[w->first_segment], next);
+        if (w->partner == DCAE_NO_VALUE)
+            continue;
+        if (taken[w->partner])
+            w->partner = DCAE_NO_VALUE;
+        else
+            taken[w->partner] = TRUE;
+    }
 }
 
 static void find_writers(Planner *p)
@@ -553,7 +570,13 @@ static gsize pack_arena(const Planner *p, DcaeSlot *slots)
     guint n = p->program->n_values, placed = 0;
     g_autofree guint *order = g_new(guint, n);
     g_autoptr(GArray) taken = g_array_new(FALSE, FALSE, sizeof(Extent));
+    /* Placed values by the stretches of steps that they live in, so that a value of one of many
+     * tiles is compared with its neighbours in time alone. */
+    g_autoptr(GPtrArray) stretches = g_ptr_array_new_with_free_func((GDestroyNotify)g_array_unref);
     gsize arena = 0;
+
+    for (guint i = 0; i <= p->steps->len / STRETCH; i++)
+        g_ptr_array_add(stretches, g_array_new(FALSE, FALSE, sizeof(guint)));
 
     for (guint v = 0; v < n; v++)
         if (p->windows[v].first_step <= p->windows[v].last_step && p->windows[v].root == v)
@@ -562,12 +585,17 @@ static gsize pack_arena(const Planner *p, DcaeSlot *slots)
     for (guint i = 0; i < placed; i++) {
         const Window *w = &p->windows[order[i]];
         g_array_set_size(taken, 0);
-        for (guint j = 0; j < i; j++) {
-            const Window *other = &p->windows[order[j]];
-            if (other->first_step > w->last_step || other->last_step < w->first_step)
-                continue;
-            Extent e = {slots[order[j]].offset, slots[order[j]].offset + other->bytes};
-            g_array_append_val(taken, e);
+        for (guint k = w->first_step / STRETCH; k <= w->last_step / STRETCH; k++) {
+            GArray *stretch = stretches->pdata[k];
+            for (guint j = 0; j < stretch->len; j++) {
+                guint v = g_array_index(stretch, guint, j);
+                const Window *other = &p->windows[v];
+                if (other->first_step > w->last_step || other->last_step < w->first_step)
+                    continue;
+                Extent e = {slots[v].offset, slots[v].offset + other->bytes};
+                g_array_append_val(taken, e);
+            }
+            g_array_append_val(stretch, order[i]);
         }
         g_array_sort(taken, by_begin);
         slots[order[i]].offset = find_gap(taken, w->bytes);

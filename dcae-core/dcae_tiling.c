@@ -12,7 +12,7 @@
  * rows and columns in 32 bits. */
 #define MAX_SIDE 65536u
 #define DEFAULT_TILE 512u
-/* A program holds every tile's ops, and planning takes time with the square of them. */
+/* A program holds the ops of every tile: a thousand tiles are some hundred thousand of them. */
 #define MAX_TILES 1024u
 
 /* One axis of the grid: tile i begins at i·stride. */
