@@ -22,6 +22,7 @@ typedef struct {
     guint rows;       /* most output rows that one of its ops has */
     guint band; /* of these rows are made at a time, fewer in proportion where an op has fewer */
     gboolean full_speed; /* but never fewer than an op's min_rows */
+    gboolean tight;      /* windows are kept small at the cost of more copies */
     guint n_bands;       /* most steps that one op was cut into */
 } Segment;
 
@@ -32,7 +33,16 @@ typedef struct {
     guint rows;                        /* most rows held at once */
     guint first_segment, last_segment; /* that touch the value */
     guint first_step, last_step;       /* while it is live; first_step > last_step: never */
-    gsize bytes;
+
+    /* A whole value takes over the memory of another that its segment reads for the last time,
+     * `lag` rows behind the first row still needed. Values that follow each other so share the
+     * allocation of the first, their root. */
+    guint partner; /* the value before, or DCAE_NO_VALUE */
+    guint lag;
+    guint root;       /* itself where it has an allocation of its own */
+    guint row_offset; /* of its row 0 in the root's allocation */
+    guint total_rows; /* root: rows of the allocation */
+    gsize bytes;      /* root: of the allocation, whole batch; else 0 */
 } Window;
 
 typedef struct {
@@ -125,6 +135,32 @@ static void find_segments(Planner *p)
     p->segments = (Segment *)g_array_free(segments, FALSE);
 }
 
+/* The whole value that op i's output may take over. */
+static guint find_partner(const Planner *p, guint out)
+{
+    const Window *w = &p->windows[out];
+
+    for (guint v = 0; v < out && is_whole(p, out); v++) {
+        const Window *before = &p->windows[v];
+        if (is_whole(p, v) && before->last_segment == w->first_segment &&
+            !p->program->values[v].state && p->program->values[v].h == p->program->values[out].h &&
+            row_bytes(p, v) == row_bytes(p, out))
+            return v;
+    }
+    return DCAE_NO_VALUE;
+}
+
+static void find_partners(Planner *p)
+{
+    for (guint v = 0; v < p->program->n_values; v++)
+        p->windows[v].partner = p->program->values[v].state ? DCAE_NO_VALUE : find_partner(p, v);
+    for (guint v = 0; v < p->program->n_values; v++) /* one heir each */
+        for (guint w = v + 1; w < p->program->n_values && p->windows[v].partner != DCAE_NO_VALUE;
+             w++)
+            if (p->windows[w].partner == p->windows[v].partner)
+                p->windows[w].partner = DCAE_NO_VALUE;
+}
+
 static void find_writers(Planner *p)
 {
     guint n_ops = p->program->n_ops;
@@ -183,6 +219,8 @@ static guint rows_still_read(const Planner *p, guint reader, guint value, guint 
     }
     if (op->residual == value)
         first = MIN(first, done);
+    if (op->above == value || op->left == value)
+        first = 0;
     return first;
 }
 
@@ -224,21 +262,31 @@ static void add_step(Planner *p, DcaeStep step)
     g_array_append_val(p->steps, step);
 }
 
-/* Moves the rows of a window that are still needed to its head once as many or more are dead, so
- * that the two places don't overlap and a backend may copy in any order. */
+/* First row of a value that some op of the segment still reads. */
+static guint first_needed(const Planner *p, const Segment *s, guint value)
+{
+    guint first = p->program->values[value].h;
+
+    for (guint i = s->first; i < s->end; i++)
+        first = MIN(first, rows_still_read(p, i, value, p->done[i]));
+    return first;
+}
+
+/* Moves the rows of a window that are still needed to its head once enough are dead. The fewer it
+ * waits for, the smaller the window and the more is copied: as many as are kept, a quarter of them
+ * where memory is short. */
 static void keep_rows(Planner *p, const Segment *s, guint value)
 {
     Window *w = &p->windows[value];
-    guint first = p->program->values[value].h;
+    guint first = first_needed(p, s, value);
 
-    for (guint i = s->first; i < s->end; i++) {
+    for (guint i = s->first; i < s->end; i++)
         if (p->program->ops[i].out == value)
             first = MIN(first, p->done[i]);
-        first = MIN(first, rows_still_read(p, i, value, p->done[i]));
-    }
-    if (first - w->row0 == 0 || (first < w->written && first - w->row0 < w->written - first))
+    guint dead = first - w->row0, kept = w->written > first ? w->written - first : 0;
+    if (dead == 0 || (s->tight ? 4 * dead : dead) < kept)
         return;
-    if (first < w->written)
+    if (kept > 0)
         add_step(p, (DcaeStep){.kind = DCAE_STEP_KEEP,
                                .value = value,
                                .y0 = first,
@@ -300,6 +348,8 @@ static void run_op(Planner *p, const Segment *s, guint i, guint y1)
         Window *w = &p->windows[op->out];
         w->written = MAX(w->written, y1);
         w->rows = MAX(w->rows, w->written - w->row0);
+        if (w->partner != DCAE_NO_VALUE)
+            w->lag = MAX(w->lag, y1 - MIN(first_needed(p, s, w->partner), y1));
     }
     p->workspace =
         MAX(p->workspace, p->traits->workspace(p->program, op, y1 - y0, p->traits->backend_params));
@@ -314,7 +364,8 @@ static void run_segment(Planner *p, guint segment)
     for (guint i = s->first; i < s->end; i++) {
         guint out = p->program->ops[i].out;
         if (out != DCAE_NO_VALUE)
-            p->windows[out].row0 = p->windows[out].written = p->windows[out].rows = 0;
+            p->windows[out].row0 = p->windows[out].written = p->windows[out].rows =
+                p->windows[out].lag = 0;
     }
     find_needs(p, s);
     find_chunks(p, s);
@@ -361,8 +412,38 @@ static void find_lives(Planner *p, guint first, guint end)
             extend_life(w, 0);
         if (w->last_segment >= end && w->first_segment < end)
             extend_life(w, p->steps->len - 1);
-        w->bytes = value_bytes(p, v, is_whole(p, v) ? p->program->values[v].h : w->rows);
     }
+}
+
+/* Lets whole values take over the memory of their partners where that saves half of it or more, and
+ * sets every allocation's size. Values are numbered in program order, so a partner's own place is
+ * settled before its heir's. */
+static void share_memory(Planner *p)
+{
+    for (guint v = 0; v < p->program->n_values; v++) {
+        Window *w = &p->windows[v];
+        w->root = v;
+        w->row_offset = 0;
+        w->total_rows = is_whole(p, v) ? p->program->values[v].h : w->rows;
+    }
+    for (guint v = 0; v < p->program->n_values; v++) {
+        Window *w = &p->windows[v];
+        if (w->partner == DCAE_NO_VALUE || w->first_step > w->last_step ||
+            w->lag > w->total_rows / 2 ||
+            p->windows[w->partner].first_step > p->windows[w->partner].last_step)
+            continue;
+        Window *root = &p->windows[p->windows[w->partner].root];
+        for (guint u = 0; u < v; u++)
+            if (p->windows[u].root == p->windows[w->partner].root)
+                p->windows[u].row_offset += w->lag;
+        root->total_rows += w->lag;
+        root->first_step = MIN(root->first_step, w->first_step);
+        root->last_step = MAX(root->last_step, w->last_step);
+        w->root = p->windows[w->partner].root;
+    }
+    for (guint v = 0; v < p->program->n_values; v++)
+        p->windows[v].bytes =
+            p->windows[v].root == v ? value_bytes(p, v, p->windows[v].total_rows) : 0;
 }
 
 /* Most bytes of values live at one step, before packing. */
@@ -393,21 +474,23 @@ static gsize segment_bytes(Planner *p, guint segment, guint band)
     p->segments[segment].band = band;
     run_segment(p, segment);
     find_lives(p, segment, segment + 1);
+    share_memory(p);
     return live_bytes(p) + p->workspace;
 }
 
-/* Sets the highest band of a segment that stays under the limit; at full speed if any does, else
- * the lowest there is. */
+/* Sets the highest band of a segment that stays under the limit: at full speed if that is possible,
+ * in tight windows only if nothing else fits. */
 static void choose_band(Planner *p, guint segment, gsize limit)
 {
     Segment *s = &p->segments[segment];
     guint low = 1, high = s->rows;
 
-    s->full_speed = FALSE;
+    s->full_speed = s->tight = FALSE;
     if (segment_bytes(p, segment, s->rows) <= limit)
         return;
     s->full_speed = TRUE;
     s->full_speed = segment_bytes(p, segment, 1) <= limit;
+    s->tight = !s->full_speed && segment_bytes(p, segment, 1) > limit;
     while (low < high) { /* the lowest that doesn't fit is in [low, high] */
         guint middle = (low + high) / 2;
         if (segment_bytes(p, segment, middle) <= limit)
@@ -425,6 +508,7 @@ static void lay_out(Planner *p)
     for (guint i = 0; i < p->n_segments; i++)
         run_segment(p, i);
     find_lives(p, 0, p->n_segments);
+    share_memory(p);
 }
 
 static gint by_size(gconstpointer a, gconstpointer b, gpointer data)
@@ -471,7 +555,7 @@ static gsize pack_arena(const Planner *p, DcaeSlot *slots)
     gsize arena = 0;
 
     for (guint v = 0; v < n; v++)
-        if (p->windows[v].first_step <= p->windows[v].last_step)
+        if (p->windows[v].first_step <= p->windows[v].last_step && p->windows[v].root == v)
             order[placed++] = v;
     g_qsort_with_data(order, (gint)placed, sizeof *order, by_size, p->windows);
     for (guint i = 0; i < placed; i++) {
@@ -488,6 +572,10 @@ static gsize pack_arena(const Planner *p, DcaeSlot *slots)
         slots[order[i]].offset = find_gap(taken, w->bytes);
         arena = MAX(arena, slots[order[i]].offset + w->bytes);
     }
+    for (guint v = 0; v < n; v++) {
+        const Window *w = &p->windows[v];
+        slots[v].offset = slots[w->root].offset + w->row_offset * slots[v].row_bytes;
+    }
     return arena;
 }
 
@@ -503,7 +591,7 @@ static void fill_slots(const Planner *p, DcaeSlot *slots)
         slot->c_stride = dcae_round_up(value->c, CHANNEL_ALIGN);
         slot->rows = is_whole(p, v) ? value->h : p->windows[v].rows;
         slot->row_bytes = row_bytes(p, v);
-        slot->image_bytes = p->windows[v].bytes / p->params->batch;
+        slot->image_bytes = p->windows[p->windows[v].root].bytes / p->params->batch;
     }
 }
 
@@ -526,11 +614,12 @@ static DcaePlan *make_plan(Planner *p)
     return plan;
 }
 
-static void set_bands(Planner *p, guint band_rows)
+static void set_bands(Planner *p, guint band_rows, gboolean tight)
 {
     for (guint i = 0; i < p->n_segments; i++) {
         p->segments[i].band = MIN(band_rows, p->segments[i].rows);
         p->segments[i].full_speed = FALSE;
+        p->segments[i].tight = tight;
     }
 }
 
@@ -548,7 +637,7 @@ static DcaePlan *plan_under_limit(Planner *p, GError **error)
             return plan;
         dcae_plan_free(plan);
     }
-    set_bands(p, 1);
+    set_bands(p, 1, TRUE);
     DcaePlan *least = make_plan(p);
     if (least->peak_bytes <= limit)
         return least;
@@ -596,10 +685,12 @@ DcaePlan *dcae_plan_new(const DcaeProgram *program, const DcaeTraits *traits,
     p.steps = g_array_new(FALSE, FALSE, sizeof(DcaeStep));
     find_segments(&p);
     find_writers(&p);
+    find_partners(&p);
     if (params->exact && params->band_rows == 0 && params->memory_limit > 0) {
         plan = plan_under_limit(&p, error);
     } else {
-        set_bands(&p, params->exact && params->band_rows > 0 ? params->band_rows : G_MAXUINT);
+        set_bands(&p, params->exact && params->band_rows > 0 ? params->band_rows : G_MAXUINT,
+                  params->tight);
         plan = make_plan(&p);
     }
     g_array_unref(p.steps);

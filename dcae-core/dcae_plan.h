@@ -31,10 +31,11 @@ typedef struct {
     guint c_stride; /* elements from pixel to pixel: c rounded up to 16; lanes from c to c_stride
                        hold 0 */
     guint rows; /* rows that are held at a time: h for a whole plane, fewer for a rolling band */
-    gsize row_bytes;   /* w · c_stride · element_size */
-    gsize image_bytes; /* rows · row_bytes rounded up to 64 */
-    gsize offset;      /* of image 0 in the arena, multiple of 64 */
-    gboolean state;    /* f32 state of an attention */
+    gsize row_bytes; /* w · c_stride · element_size */
+    gsize
+        image_bytes; /* from image to image of a batch: at least rows · row_bytes, multiple of 64 */
+    gsize offset;    /* of image 0 in the arena, multiple of 64 */
+    gboolean state;  /* f32 state of an attention */
 } DcaeSlot;
 
 typedef enum {
@@ -72,8 +73,9 @@ typedef struct {
     gsize memory_limit; /* exact: bytes that peak_bytes should stay under, 0 = none; the plan with
                            least bands that fits */
     guint batch;        /* at least 1 */
-    guint band_rows; /* tests: forces bands of about so many rows of the last op of each segment; 0
-                        = by memory_limit */
+    guint band_rows;    /* tests: forces bands of so many rows of each segment's tallest op; 0 = by
+                           memory_limit */
+    gboolean tight;     /* tests: with band_rows, small windows */
 } DcaePlanParams;
 
 /* Makes the plan. NULL with DCAE_ERROR_SETTINGS where not even the smallest bands fit the limit

@@ -122,18 +122,13 @@ tiling_nick (DcaeTilingMode mode)
 
 /* ---- properties */
 
-#define RW (G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY)
+#define RW (G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | \
+    GST_PARAM_MUTABLE_READY)
 #define RO (G_PARAM_READABLE | G_PARAM_STATIC_STRINGS)
 
 static void
 install_model_properties (GObjectClass * klass)
 {
-  /**
-   * GstDcaeEnc:model:
-   * GstDcaeDec:model:
-   *
-   * Since: 0.1
-   */
   g_object_class_install_property (klass, PROP_MODEL,
       g_param_spec_string ("model", "Model",
           "Diffusers directory, .safetensors file, or Hugging Face repository "
@@ -532,10 +527,9 @@ post_error (GstDcaeCodec * self, const gchar * doing, const GError * error)
     error_to_gst (self->direction, error->code, &domain, &code);
 
   text = g_strdup_printf ("%s: %s", doing, error->message);
-  debug = g_strdup_printf ("model=%s variant=%s config=%s, %s error %d",
+  debug = g_strdup_printf ("model=%s variant=%s config=%s",
       s->model ? s->model : "(unset)", s->variant ? s->variant : "(unset)",
-      s->config ? s->config : "(unset)", g_quark_to_string (error->domain),
-      error->code);
+      s->config ? s->config : "(unset)");
   gst_element_message_full (self->element, GST_MESSAGE_ERROR, domain, code,
       text, debug, __FILE__, GST_FUNCTION, __LINE__);
 }
@@ -1017,6 +1011,13 @@ gst_dcae_codec_clear (GstDcaeCodec * self)
   g_mutex_clear (&self->lock);
 }
 
+static gboolean
+has_tile_settings (const GstDcaeSettings * s)
+{
+  return s->tile_width != DEFAULT_TILE || s->tile_height != DEFAULT_TILE ||
+      s->tile_stride_width || s->tile_stride_height;
+}
+
 gboolean
 gst_dcae_codec_start (GstDcaeCodec * self)
 {
@@ -1040,6 +1041,10 @@ gst_dcae_codec_start (GstDcaeCodec * self)
             self->used.batch_size), (NULL));
     return FALSE;
   }
+  if (self->used.tiling != DCAE_TILING_BLEND && has_tile_settings (&self->used))
+    GST_ELEMENT_WARNING (self->element, LIBRARY, SETTINGS,
+        ("tile sizes and strides have no effect with tiling=%s, only with "
+            "tiling=blend", tiling_nick (self->used.tiling)), (NULL));
   return TRUE;
 }
 
@@ -1349,4 +1354,20 @@ gst_dcae_codec_proxy_caps (GstPad * srcpad, GstCaps * own,
     result = filtered;
   }
   return result;
+}
+
+gboolean
+gst_dcae_codec_needs_new_output (GstPad * srcpad)
+{
+  GstCaps *caps;
+  gboolean taken = TRUE;
+
+  if (!GST_PAD_NEEDS_RECONFIGURE (srcpad))
+    return FALSE;
+  caps = gst_pad_get_current_caps (srcpad);
+  if (caps) {
+    taken = gst_pad_peer_query_accept_caps (srcpad, caps);
+    gst_caps_unref (caps);
+  }
+  return !taken;
 }

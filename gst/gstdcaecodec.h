@@ -174,6 +174,10 @@ void gst_dcae_image_from_frame (DcaeImage * image, GstVideoFrame * frame);
 GstCaps *gst_dcae_codec_proxy_caps (GstPad * srcpad, GstCaps * own,
     const gchar * const *fields, GstCaps * filter);
 
+/* TRUE where downstream asked for a renegotiation and no longer takes the caps
+ * that srcpad has: the output has to be chosen anew. */
+gboolean gst_dcae_codec_needs_new_output (GstPad * srcpad);
+
 /* ---- errors */
 
 /* Posts error (taken) as an element error whose text is "doing: message" and

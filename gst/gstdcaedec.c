@@ -391,7 +391,7 @@ choose_colorimetry (GstDcaeDec * self, GstVideoInfo * info, GstStructure * s)
 
   g_value_init (&value, G_TYPE_STRING);
   g_value_take_string (&value, gst_video_colorimetry_to_string (&own));
-  if (!gst_value_can_intersect (gst_structure_get_value (s, "colorimetry"),
+  if (!gst_value_intersect (NULL, gst_structure_get_value (s, "colorimetry"),
           &value)) {
     gst_structure_fixate_field (s, "colorimetry");
     asked = gst_structure_get_string (s, "colorimetry");
@@ -587,6 +587,8 @@ gst_dcae_dec_set_format (GstVideoDecoder * decoder, GstVideoCodecState * state)
 
   if (flow != GST_FLOW_OK && flow != GST_FLOW_FLUSHING)
     return FALSE;
+  if (self->codec.failed)       /* the same caps again: errors come once */
+    return FALSE;
 
   self->configured = FALSE;
   self->codec.failed = TRUE;
@@ -617,8 +619,8 @@ gst_dcae_dec_getcaps (GstVideoDecoder * decoder, GstCaps * filter)
       gst_pad_get_pad_template_caps (GST_VIDEO_DECODER_SINK_PAD (decoder));
   DcaeModelInfo model;
 
-  if (self->codec.used.model && gst_dcae_codec_peek_info (&self->codec,
-          &model)) {
+  if (gst_dcae_codec_peek_info (&self->codec, &model) &&
+      self->codec.used.model) {
     own = gst_caps_make_writable (own);
     gst_caps_set_simple (own, "spatial-ratio", G_TYPE_INT, model.ratio, NULL);
     if (!model.channel_prefix || model.latent_channels == 1)
@@ -755,6 +757,10 @@ decode_pending (GstDcaeDec * self)
   GstFlowReturn flow = GST_FLOW_OK;
   guint mapped = 0;
   GList *l;
+
+  if (gst_dcae_codec_needs_new_output (GST_VIDEO_DECODER_SRC_PAD (self)) &&
+      !set_output (self))
+    return GST_FLOW_NOT_NEGOTIATED;
 
   for (l = self->pending.head; l; l = l->next) {
     flow = map_job (self, l->data, mapped);

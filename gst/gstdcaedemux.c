@@ -1125,6 +1125,33 @@ first_frame (const GstDcaeTimeline * timeline, const GstSegment * segment)
   return frame > 0 ? frame - 1 : G_MAXUINT64;
 }
 
+/* Where one end of a seek will be; "none" keeps that of the segment. */
+static GstClockTime
+seek_position (GstSeekType type, gint64 value, GstClockTime kept,
+    GstClockTime duration)
+{
+  if (type == GST_SEEK_TYPE_NONE)
+    return kept;
+  if (type == GST_SEEK_TYPE_END)
+    value += duration;
+  else if (value == -1)
+    return GST_CLOCK_TIME_NONE;
+  return CLAMP (value, 0, (gint64) duration);
+}
+
+/* gst_segment_do_seek() asserts this. */
+static gboolean
+is_possible (const GstSegment * segment, GstSeekType start_type, gint64 start,
+    GstSeekType stop_type, gint64 stop)
+{
+  GstClockTime from, to;
+
+  from = seek_position (start_type, start, segment->start, segment->duration);
+  to = seek_position (stop_type, stop, segment->stop, segment->duration);
+  return !GST_CLOCK_TIME_IS_VALID (to) || (GST_CLOCK_TIME_IS_VALID (from)
+      && from <= to);
+}
+
 static gboolean
 work_out_seek (GstDcaeDemux * self, GstEvent * event, Seek * seek)
 {
@@ -1147,7 +1174,8 @@ work_out_seek (GstDcaeDemux * self, GstEvent * event, Seek * seek)
 
   gst_segment_copy_into (&self->segment, segment);
   segment->position = self->reached;
-  if (!gst_segment_do_seek (segment, rate, format, flags, start_type, start,
+  if (!is_possible (segment, start_type, start, stop_type, stop)
+      || !gst_segment_do_seek (segment, rate, format, flags, start_type, start,
           stop_type, stop, NULL))
     return FALSE;
   if (rate < 0 && !GST_CLOCK_TIME_IS_VALID (segment->stop))
@@ -1413,12 +1441,38 @@ answer_segment (GstDcaeDemux * self, GstQuery * query)
   gst_query_set_segment (query, segment->rate, GST_FORMAT_TIME, start, stop);
 }
 
+/* Before the file is read, any memory feature is announced. decodebin, asked to
+ * expose latents, would take the caps of the template for final and expose the
+ * pad too late for the first frame; caps that leave something open make it
+ * wait for those of the stream. */
+static gboolean
+answer_caps (GstDcaeDemux * self, GstPad * pad, GstQuery * query)
+{
+  GstCaps *caps, *filter, *result;
+
+  if (gst_pad_has_current_caps (pad))
+    return gst_pad_query_default (pad, GST_OBJECT (self), query);
+  caps = gst_caps_make_writable (gst_pad_get_pad_template_caps (pad));
+  gst_caps_set_features_simple (caps, gst_caps_features_new_any ());
+  gst_query_parse_caps (query, &filter);
+  if (filter) {
+    result = gst_caps_intersect_full (filter, caps, GST_CAPS_INTERSECT_FIRST);
+    gst_caps_unref (caps);
+    caps = result;
+  }
+  gst_query_set_caps_result (query, caps);
+  gst_caps_unref (caps);
+  return TRUE;
+}
+
 static gboolean
 gst_dcae_demux_src_query (GstPad * pad, GstObject * parent, GstQuery * query)
 {
   GstDcaeDemux *self = GST_DCAE_DEMUX (parent);
   gboolean answered = FALSE, mine = TRUE;
 
+  if (GST_QUERY_TYPE (query) == GST_QUERY_CAPS)
+    return answer_caps (self, pad, query);
   GST_OBJECT_LOCK (self);
   switch (GST_QUERY_TYPE (query)) {
     case GST_QUERY_POSITION:

@@ -476,6 +476,8 @@ gst_dcae_enc_set_format (GstVideoEncoder * encoder, GstVideoCodecState * state)
 
   if (flow != GST_FLOW_OK && flow != GST_FLOW_FLUSHING)
     return FALSE;
+  if (self->codec.failed)       /* the same caps again: errors come once */
+    return FALSE;
 
   self->configured = FALSE;
   self->codec.failed = TRUE;
@@ -587,6 +589,10 @@ encode_pending (GstDcaeEnc * self)
   GstFlowReturn flow = GST_FLOW_OK;
   guint mapped = 0;
   GList *l;
+
+  if (gst_dcae_codec_needs_new_output (GST_VIDEO_ENCODER_SRC_PAD (self)) &&
+      !set_output (self))
+    return GST_FLOW_NOT_NEGOTIATED;
 
   for (l = self->pending.head; l; l = l->next) {
     if (!map_job (self, l->data, mapped)) {

@@ -863,11 +863,13 @@ done:
 static GstTagList *
 parse_tags (const gchar * text)
 {
-  GstTagList *read = gst_tag_list_new_from_string (text);
-  GstTagList *tags;
+  GstTagList *read, *tags;
   gint i;
   guint k;
 
+  if (!g_str_has_prefix (text, "taglist"))
+    return NULL;
+  read = gst_tag_list_new_from_string (text);
   if (read == NULL)
     return NULL;
   tags = gst_tag_list_new_empty ();

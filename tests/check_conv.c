@@ -160,18 +160,20 @@ static double *dense(const CheckTensor *t)
     return d;
 }
 
-/* Errors of a chain of k products grow like sqrt(k) roundings of the running sum; eight of them,
- * and eight roundings for what follows the sum. Winograd's F(4×4) divides and multiplies by up to 6
- * and 4 on both sides of the sum; its worst case over all checks was 9 times that of the direct
- * form. */
-static double tolerance(const DcaeLayer *l)
+/* The error of a chain of k products grows like sqrt(k) roundings of its running sum; five
+ * roundings are for what follows the sum. The worst error of a direct form over many seeds was 0.4
+ * of this. Winograd's transforms enlarge the terms before they cancel: its worst was 1.3 times the
+ * direct tolerance, and 5 times with a constant picture, where the errors of the weights do not
+ * average out. */
+static double tolerance(const DcaeLayer *l, CheckFill fill)
 {
     double terms = (double)l->in_c * l->ksize * l->ksize;
-    gboolean transformed = l->ksize == 3 && l->stride == 1;
-    return ldexp(1, -24) * (8 + 8 * sqrt(terms)) * (transformed ? 4 : 1);
+    gboolean transformed = l->ksize == 3 && l->stride == 1 && l->in_c >= 16;
+    double factor = !transformed ? 1 : fill == CHECK_CONSTANT ? 10 : 3;
+    return ldexp(1, -24) * (5 + 2 * sqrt(terms)) * factor;
 }
 
-static void compare(Check *check, const Case *k)
+static void compare(Check *check, const Case *k, CheckFill fill)
 {
     const DcaeLayer *l = &k->layer;
     Definition def = {.layer = l,
@@ -181,7 +183,7 @@ static void compare(Check *check, const Case *k)
                       .out_h = k->values[1].h,
                       .out_w = k->values[1].w};
     double *in = dense(k->in), *residual = l->residual ? dense(k->residual) : NULL;
-    double *got = dense(k->out), allowed = tolerance(l);
+    double *got = dense(k->out), allowed = tolerance(l, fill);
     gsize n = (gsize)def.out_h * def.out_w * l->out_c;
     def.in = in;
     def.residual = residual;
@@ -266,7 +268,7 @@ static void check_form(Check *check, const Form *form, guint h, guint w, CheckFi
     DcaeCpuCall call = case_call(&k);
     check_run(check, &check->build->kernels.kernel[k.layer.kind], &call);
     check_tensor_guards(check, k.out);
-    compare(check, &k);
+    compare(check, &k, fill);
     check_bands(check, &k);
     check_end(check, k.name);
     case_free(&k);

@@ -84,5 +84,13 @@ void check_bench_line(Check *check, const char *name, CheckTime time, double flo
 /* The families. */
 void check_conv(Check *check);
 void bench_conv(Check *check);
+void check_dwconv(Check *check);
+void bench_dwconv(Check *check);
+void check_norm(Check *check);
+void bench_norm(Check *check);
+void check_attention(Check *check);
+void bench_attention(Check *check);
+void check_pixel(Check *check);
+void bench_pixel(Check *check);
 
 #endif

@@ -252,6 +252,11 @@ static const char *const legal[] = {
     "{\"encoder_block_types\":\"EfficientViTBlock\",\"attention_head_dim\":48}",
     /* Even kernel sizes where no block uses them. */
     "{\"encoder_qkv_multiscales\":[[4],[],[],[],[],[]]}",
+    /* A stride-2 convolution needs no multiple of 4. */
+    "{\"encoder_block_out_channels\":[65,130],\"decoder_block_out_channels\":[65,130],"
+    "\"encoder_layers_per_block\":[1,1],\"decoder_layers_per_block\":[2,2],"
+    "\"encoder_qkv_multiscales\":[[],[]],\"decoder_qkv_multiscales\":[[],[]],"
+    "\"downsample_block_type\":\"conv\",\"latent_channels\":13}",
     /* Without shortcuts the latent width is free. */
     "{\"latent_channels\":48,\"encoder_out_shortcut\":false,\"decoder_in_shortcut\":false}",
 };
@@ -275,6 +280,31 @@ static void test_legal(void)
     }
     parse(every_key, &config);
     round_trip(&config);
+}
+
+/* Other programs compute the hash too, so the text is fixed to the letter. */
+static void test_canonical(void)
+{
+    DcaeConfig config;
+    parse("{\"encoder_block_out_channels\":[64],\"decoder_block_out_channels\":[64],"
+          "\"encoder_layers_per_block\":[1],\"decoder_layers_per_block\":[2],"
+          "\"encoder_block_types\":\"EfficientViTBlock\",\"scaling_factor\":0.12345678912,"
+          "\"encoder_qkv_multiscales\":[[3,5]],\"decoder_qkv_multiscales\":[[7]],"
+          "\"decoder_act_fns\":[null]}",
+          &config);
+    char *text = dcae_config_to_json(&config);
+    g_assert_cmpstr(
+        text, ==,
+        "{\"attention_head_dim\":32,\"_class_name\":\"AutoencoderDC\",\"decoder_act_fns\":[null],"
+        "\"decoder_block_out_channels\":[64],\"decoder_block_types\":[\"ResBlock\"],"
+        "\"decoder_conv_act_fn\":\"relu\",\"decoder_in_shortcut\":true,"
+        "\"decoder_layers_per_block\":[2],\"decoder_norm_types\":[\"rms_norm\"],"
+        "\"decoder_qkv_multiscales\":[[]],\"downsample_block_type\":\"pixel_unshuffle\","
+        "\"encoder_block_out_channels\":[64],\"encoder_block_types\":[\"EfficientViTBlock\"],"
+        "\"encoder_layers_per_block\":[1],\"encoder_out_shortcut\":true,"
+        "\"encoder_qkv_multiscales\":[[3,5]],\"in_channels\":3,\"latent_channels\":32,"
+        "\"scaling_factor\":0.123456789,\"upsample_block_type\":\"pixel_shuffle\"}");
+    g_free(text);
 }
 
 /* Damaged texts are refused or read as something legal. */
@@ -414,6 +444,7 @@ int main(int argc, char **argv)
     g_test_add_func("/config/step-types", test_step_types);
     g_test_add_func("/config/faults", test_faults);
     g_test_add_func("/config/legal", test_legal);
+    g_test_add_func("/config/canonical", test_canonical);
     g_test_add_func("/config/damage", test_damage);
     g_test_add_func("/config/released", test_released);
     g_test_add_func("/config/released-names", test_released_names);

@@ -321,8 +321,10 @@ static Result run_way(const Case *c, DcaeDirection direction, const Way *way)
     DcaeProgram *program = build_program(c, direction, &batch);
 
     backend->traits(&params, &traits);
-    DcaePlanParams plan_params = {
-        .exact = way->band_rows > 0, .band_rows = way->band_rows, .batch = batch};
+    DcaePlanParams plan_params = {.exact = way->band_rows > 0,
+                                  .band_rows = way->band_rows,
+                                  .tight = way->band_rows == 3,
+                                  .batch = batch};
     DcaePlan *plan = dcae_plan_new(program, &traits, &plan_params, &error);
     g_assert_no_error(error);
     DcaeWeights *weights = backend->prepare(c->model, program, &params, &error);

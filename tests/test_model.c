@@ -190,7 +190,7 @@ static void test_long(void)
 static void test_shapes(void)
 {
     static const guint64 flat[] = {3, 2}, deep[] = {3, 2, 1, 1}, turned[] = {2, 3};
-    static const guint64 kernel[] = {3, 2, 3, 1}, line[] = {6};
+    static const guint64 kernel[] = {3, 2, 3, 1}, kernel2[] = {3, 2, 1, 3}, line[] = {6};
     static const float numbers[] = {1, 2, 3, 4, 5, 6};
     float values[6];
     TestFile file = small_file(1);
@@ -203,6 +203,7 @@ static void test_shapes(void)
     g_assert_cmpmem(values, sizeof values, numbers, sizeof numbers);
     read_fails(model, "flat", turned, 2, "tensor 'flat' is [3,2], the configuration wants [2,3]");
     read_fails(model, "flat", kernel, 4, "is [3,2], the configuration wants [3,2,3,1]");
+    read_fails(model, "flat", kernel2, 4, "is [3,2], the configuration wants [3,2,1,3]");
     read_fails(model, "flat", line, 1, "is [3,2], the configuration wants [6]");
     read_fails(model, "deep", line, 1, "is [3,2,1,1], the configuration wants [6]");
     read_fails(model, "none", line, 1, "tensor 'none' is missing");
@@ -256,11 +257,11 @@ static void test_shrinks(void)
 
 static void test_original(void)
 {
-    static const guint64 qkv_shape[] = {12, 4, 1, 1}, odd_shape[] = {4, 4, 1, 1};
+    static const guint64 qkv_shape[] = {12, 4, 1, 1}, odd_shape[] = {13, 4, 1, 1};
     static const guint64 third[] = {4, 4}, bias[] = {2};
     static const char *const wrappers[] = {"", "state_dict.", "model.", "module."};
-    float qkv[48], values[16];
-    for (guint i = 0; i < 48; i++)
+    float qkv[52], values[16];
+    for (guint i = 0; i < 52; i++)
         qkv[i] = (float)i;
     char *config = at("original.json");
     write_text(config, small_config);
@@ -275,8 +276,8 @@ static void test_original(void)
         for (guint i = 0; i < 5; i++)
             names[i] = g_strconcat(wrappers[w], stored[i], NULL);
         add_ends(&file, names[0], names[1], 1);
-        test_file_add(&file, names[2], "F32", qkv_shape, 4, qkv, sizeof qkv);
-        test_file_add(&file, names[3], "F32", odd_shape, 4, qkv, 64);
+        test_file_add(&file, names[2], "F32", qkv_shape, 4, qkv, 192);
+        test_file_add(&file, names[3], "F32", odd_shape, 4, qkv, 208);
         test_file_add(&file, names[4], "F32", bias, 1, qkv, 8);
         test_file_write(&file, path);
         DcaeModel *model = open_ok(path, NULL, config);
@@ -292,7 +293,7 @@ static void test_original(void)
         g_assert_false(dcae_model_read(model, "encoder.down_blocks.1.1.attn.to_k.weight", third, 2,
                                        values, &error));
         g_assert_error(error, DCAE_ERROR, DCAE_ERROR_WEIGHTS);
-        g_assert_nonnull(strstr(error->message, "[4,4,1,1], the configuration wants three times "
+        g_assert_nonnull(strstr(error->message, "[13,4,1,1], the configuration wants three times "
                                                 "[4,4]"));
         g_clear_error(&error);
         g_assert_false(dcae_model_read(model, "decoder.norm_out.bias", bias, 1, values, &error));
@@ -541,6 +542,8 @@ static void test_shards(void)
     put_index(path, INDEX, "diffusion_pytorch_model-00001-of-00002.safetensors",
               "diffusion_pytorch_model-00002-of-00002.safetensors");
     assert_takes(path, NULL, 4);
+    put_weights(path, "diffusion_pytorch_model.safetensors", 6);
+    assert_takes(path, NULL, 4); /* the list of shards wins, as in from_pretrained */
     put_shards(path, "diffusion_pytorch_model.fp16-00001-of-00002.safetensors",
                "diffusion_pytorch_model.fp16-00002-of-00002.safetensors", 5);
     open_fails(path, "fp16", NULL, DCAE_ERROR_NOT_FOUND, "no variant 'fp16'", "only the plain one",
@@ -824,11 +827,11 @@ static void other_norm(DcaeConfig *c)
 }
 static void other_down(DcaeConfig *c)
 {
-    c->down_unshuffle = TRUE;
+    c->down_unshuffle = !c->down_unshuffle;
 }
 static void other_up(DcaeConfig *c)
 {
-    c->up_interpolate = FALSE;
+    c->up_interpolate = !c->up_interpolate;
 }
 static void other_latent(DcaeConfig *c)
 {
@@ -843,24 +846,30 @@ static void no_shortcut(DcaeConfig *c)
     c->encoder_out_shortcut = FALSE;
 }
 
+static void check_unknown(const char *name, Change change)
+{
+    char *path = at("unknown.safetensors"), *config = at("unknown.json");
+    DcaeConfig changed = *dcae_config_released(name);
+    change(&changed);
+    write_structure(&changed, TRUE, path);
+    open_fails(path, NULL, NULL, DCAE_ERROR_CONFIG, path, "no released model", "config", NULL);
+    char *text = dcae_config_to_json(&changed);
+    write_text(config, text);
+    dcae_model_unref(open_ok(path, NULL, config));
+    g_free(text);
+    g_free(path);
+    g_free(config);
+}
+
 static void test_no_inference(void)
 {
     static const Change changes[] = {more_layers, fewer_layers, other_block, other_scale,
                                      more_scales, other_head,   other_norm,  other_down,
                                      other_up,    other_latent, other_width, no_shortcut};
-    char *path = at("unknown.safetensors"), *config = at("unknown.json");
-    for (guint i = 0; i < G_N_ELEMENTS(changes); i++) {
-        DcaeConfig changed = *dcae_config_released("dc-ae-f32c32-sana-1.0");
-        changes[i](&changed);
-        write_structure(&changed, TRUE, path);
-        open_fails(path, NULL, NULL, DCAE_ERROR_CONFIG, path, "no released model", "config", NULL);
-        char *text = dcae_config_to_json(&changed);
-        write_text(config, text);
-        dcae_model_unref(open_ok(path, NULL, config));
-        g_free(text);
-    }
-    g_free(path);
-    g_free(config);
+    for (guint i = 0; i < G_N_ELEMENTS(changes); i++)
+        check_unknown("dc-ae-f32c32-sana-1.0", changes[i]);
+    check_unknown("dc-ae-f32c32-mix-1.0", other_down);
+    check_unknown("dc-ae-f32c32-mix-1.0", other_up);
 }
 
 /* A checkpoint of the original project is a directory with its own kind of config.json. */
@@ -940,6 +949,26 @@ static void test_hub(void)
     for (guint i = 0; i < G_N_ELEMENTS(no_ids); i++)
         g_assert_false(dcae_hub_is_id(no_ids[i]));
     g_assert_null(dcae_hub_id_of("/home/models/dc-ae"));
+    g_free(main_ref);
+    g_free(refs);
+    g_free(snapshot);
+}
+
+/* A repository of the original project: its id says which of two equal structures it is. */
+static void test_hub_original(void)
+{
+    static const char id[] = "mit-han-lab/dc-ae-f32c32-in-1.0";
+    char *snapshot =
+        make_folder("models--mit-han-lab--dc-ae-f32c32-in-1.0/snapshots/89abcdef", NULL);
+    char *refs = make_folder("models--mit-han-lab--dc-ae-f32c32-in-1.0/refs", NULL);
+    char *main_ref = g_build_filename(refs, "main", NULL);
+    char *weights = g_build_filename(snapshot, "model.safetensors", NULL);
+    write_text(main_ref, "89abcdef");
+    write_structure(dcae_config_released("dc-ae-f32c32-in-1.0"), TRUE, weights);
+    DcaeModel *model = open_ok(id, NULL, NULL);
+    g_assert_cmpfloat(dcae_model_info(model)->scaling_factor, ==, 0.3189);
+    dcae_model_unref(model);
+    g_free(weights);
     g_free(main_ref);
     g_free(refs);
     g_free(snapshot);
@@ -1036,6 +1065,14 @@ static void test_key(void)
     g_assert_true(dcae_model_ref(b) == b);
     dcae_model_unref(b);
     g_assert_cmpstr(dcae_model_info(b)->name, ==, "key");
+    char *config = at("key.json"), *other = g_strdup(small_config);
+    *strstr(other, "0.5") = '1';
+    write_text(config, other);
+    DcaeModel *c = open_ok(path, NULL, config);
+    g_assert_cmpstr(dcae_model_key(b), !=, dcae_model_key(c));
+    g_free(config);
+    g_free(other);
+    dcae_model_unref(c);
     dcae_model_unref(b);
     dcae_model_unref(a);
     dcae_model_unref(NULL);
@@ -1065,6 +1102,7 @@ int main(int argc, char **argv)
     g_test_add_func("/model/original-directory", test_original_directory);
     g_test_add_func("/model/config-parameter", test_config_parameter);
     g_test_add_func("/model/hub", test_hub);
+    g_test_add_func("/model/hub-original", test_hub_original);
     g_test_add_func("/model/model-names", test_model_names);
     g_test_add_func("/model/hash", test_hash);
     g_test_add_func("/model/key", test_key);

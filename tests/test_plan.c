@@ -232,8 +232,10 @@ static void test_bands(void)
             DcaeProgram *program =
                 build(n & 4 ? DCAE_DECODE : DCAE_ENCODE, n & 3, 5, h, DCAE_TILING_OFF);
             for (guint rows = 0; rows <= 9; rows++) {
-                DcaePlanParams params = {
-                    .exact = rows > 0, .band_rows = rows, .batch = 1 + rows % 2};
+                DcaePlanParams params = {.exact = rows > 0,
+                                         .band_rows = rows,
+                                         .tight = rows % 3 == 0,
+                                         .batch = 1 + rows % 2};
                 g_autoptr(GError) error = NULL;
                 DcaePlan *plan = dcae_plan_new(program, &traits, &params, &error);
                 g_assert_no_error(error);

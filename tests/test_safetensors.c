@@ -123,6 +123,8 @@ static const struct {
     {ONE(GOOD ",\"x\":tru"), "true or false"},
     {ONE(GOOD ",\"x\":\"\\x\""), "escape is malformed"},
     {ONE(GOOD ",\"x\":\"\\ud800\""), "surrogate"},
+    {ONE(GOOD ",\"x\":\"\\ud800\\u0041\""), "surrogate"},
+    {ONE(GOOD ",\"x\":\"\\udc00\""), "surrogate"},
     {ONE(GOOD ",\"x\":\"\\u0000\""), "NUL"},
     {ONE(GOOD ",\"x\":\"\t\""), "control character"},
     {"{\"w\":{" GOOD "}", "comma or a closing brace"},

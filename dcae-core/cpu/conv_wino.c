@@ -36,7 +36,6 @@ typedef struct {
 static gboolean wino_takes(const DcaeLayer *layer)
 {
     return layer->ksize == 3 && layer->stride == 1 && layer->in_c >= WINO_MIN_C &&
-           layer->conv_c >= WINO_MIN_C / 2 &&
            (gsize)layer->in_c * layer->conv_c <= WINO_MAX_WEIGHTS;
 }
 

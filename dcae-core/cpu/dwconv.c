@@ -14,6 +14,9 @@
 #define TILE 4
 #define ROWS 4
 #define CHUNK 512
+/* Vectors a register tile. Pixels lie a power of two apart and so fall into one set of L1: what is
+ * not used of a cache line at once is gone at the next vector. */
+#define VECS (VEC_WIDTH == 16 ? 1 : 2)
 
 static inline gsize round_up(gsize n)
 {
@@ -82,45 +85,51 @@ static inline const float *tap(const Taps *taps, int ksize, int tile, int ky, in
     return taps->base + ky * taps->row_stride + x * taps->pixel_stride;
 }
 
-/* One vector of channels of `tile` outputs. c: channel offset into the taps' pixels; n: lanes that
- * may be read. */
-VEC_INLINE void tile_vector(const Taps *taps, int ksize, int tile, const float *packed, gsize c,
-                            gsize n, vec *sum)
+/* `vecs` vectors of channels of `tile` outputs, sum[t * vecs + v]. c: channel offset into the taps'
+ * pixels; n: lanes that may be read where vecs is 1. */
+VEC_INLINE void tile_sum(const Taps *taps, int ksize, int tile, int vecs, const float *packed,
+                         gsize c, gsize n, vec *sum)
 {
+    const gsize next = (1 + (gsize)ksize * ksize) * VEC_WIDTH;
     VEC_UNROLL
-    for (int t = 0; t < tile; t++)
-        sum[t] = vec_load(packed);
+    for (int t = 0; t < tile * vecs; t++)
+        sum[t] = vec_load(packed + t % vecs * next);
     VEC_UNROLL
     for (int ky = 0; ky < ksize; ky++) {
         const float *weight = packed + (1 + ky * ksize) * VEC_WIDTH;
         VEC_UNROLL
         for (int x = 0; x < tile + ksize - 1; x++) {
             const float *p = tap(taps, ksize, tile, ky, x) + c;
-            vec v = n == VEC_WIDTH ? vec_load(p) : vec_load_n(p, n);
             VEC_UNROLL
-            for (int kx = 0; kx < ksize; kx++)
-                if (x - kx >= 0 && x - kx < tile)
-                    sum[x - kx] = vec_fma(v, vec_load(weight + kx * VEC_WIDTH), sum[x - kx]);
+            for (int v = 0; v < vecs; v++) {
+                vec in = n == VEC_WIDTH ? vec_load(p + v * VEC_WIDTH) : vec_load_n(p, n);
+                VEC_UNROLL
+                for (int kx = 0; kx < ksize; kx++)
+                    if (x - kx >= 0 && x - kx < tile)
+                        sum[(x - kx) * vecs + v] =
+                            vec_fma(in, vec_load(weight + v * next + kx * VEC_WIDTH),
+                                    sum[(x - kx) * vecs + v]);
+            }
         }
     }
 }
 
-/* n lanes of channel c (of the chunk) of a tile. gate: the second part's taps, or NULL. */
+/* Channel c (of the chunk) of a tile: `vecs` vectors, or n lanes. gate: the second part's taps, or
+ * NULL. */
 VEC_INLINE void tile_finish(const DcaeCpuCall *call, const Taps *a, const Taps *gate, int ksize,
-                            int tile, const float *packed, gsize c, gsize n, float *out)
+                            int tile, int vecs, const float *packed, gsize c, gsize n, float *out)
 {
-    const DcaeLayer *layer = call->op->layer;
-    vec sum[TILE], gates[TILE];
-    tile_vector(a, ksize, tile, packed, c, n, sum);
+    vec sum[TILE * VECS], gates[TILE * VECS];
+    tile_sum(a, ksize, tile, vecs, packed, c, n, sum);
     if (gate) {
-        tile_vector(gate, ksize, tile, packed + part_floats(layer), c, n, gates);
+        tile_sum(gate, ksize, tile, vecs, packed + part_floats(call->op->layer), c, n, gates);
         VEC_UNROLL
-        for (int t = 0; t < tile; t++)
+        for (int t = 0; t < tile * vecs; t++)
             sum[t] = vec_mul(sum[t], vec_silu(gates[t]));
     }
     VEC_UNROLL
-    for (int t = 0; t < tile; t++) {
-        float *to = out + t * call->out.pixel_stride + c;
+    for (int t = 0; t < tile * vecs; t++) {
+        float *to = out + t / vecs * call->out.pixel_stride + c + t % vecs * VEC_WIDTH;
         if (n == VEC_WIDTH)
             vec_store(to, sum[t]);
         else
@@ -132,14 +141,16 @@ VEC_INLINE void tile_finish(const DcaeCpuCall *call, const Taps *a, const Taps *
 VEC_INLINE void tile_chunk(const DcaeCpuCall *call, const Taps *a, const Taps *gate, int ksize,
                            int tile, gsize c0, gsize c1, guint y, guint x)
 {
-    gsize vector_floats = (1 + (gsize)ksize * ksize) * VEC_WIDTH;
-    const float *packed = call->packed + c0 / VEC_WIDTH * vector_floats;
+    const gsize next = (1 + (gsize)ksize * ksize) * VEC_WIDTH;
+    const float *packed = call->packed + c0 / VEC_WIDTH * next;
     float *out = dcae_rows_at(&call->out, y, x) + c0;
     gsize c = 0, n = c1 - c0;
-    for (; c + VEC_WIDTH <= n; c += VEC_WIDTH, packed += vector_floats)
-        tile_finish(call, a, gate, ksize, tile, packed, c, VEC_WIDTH, out);
+    for (; c + VECS * VEC_WIDTH <= n; c += VECS * VEC_WIDTH, packed += VECS * next)
+        tile_finish(call, a, gate, ksize, tile, VECS, packed, c, VEC_WIDTH, out);
+    for (; c + VEC_WIDTH <= n; c += VEC_WIDTH, packed += next)
+        tile_finish(call, a, gate, ksize, tile, 1, packed, c, VEC_WIDTH, out);
     if (c < n)
-        tile_finish(call, a, gate, ksize, tile, packed, c, n - c, out);
+        tile_finish(call, a, gate, ksize, tile, 1, packed, c, n - c, out);
 }
 
 /* A tile whose taps all lie inside the picture. */

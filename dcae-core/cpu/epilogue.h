@@ -146,13 +146,22 @@ static inline void shortcut_down_mean(const Epilogue *e, size_t y, size_t x, flo
 static inline void shortcut_up_repeat(const Epilogue *e, size_t y, size_t x, float *s)
 {
     const float *in = rows_pixel(&e->call->in, y / 2, x / 2);
-    size_t repeat = 4 * e->layer->out_c / e->layer->in_c, p = 2 * (y & 1) + (x & 1);
-    if (repeat == 4) {
-        memcpy(s, in, e->layer->out_c * sizeof *s);
-        return;
+    size_t out_c = e->layer->out_c;
+    size_t repeat = 4 * out_c / e->layer->in_c, p = 2 * (y & 1) + (x & 1);
+    if (4 % repeat == 0) {
+        size_t step = 4 / repeat;
+        in += p / repeat;
+        for (size_t n = 0; n < out_c; n++)
+            s[n] = in[n * step];
+    } else {
+        for (size_t n = 0, left = p; n < out_c; n++, left += 4) {
+            while (left >= repeat) {
+                left -= repeat;
+                in++;
+            }
+            s[n] = *in;
+        }
     }
-    for (size_t n = 0; n < e->layer->out_c; n++)
-        s[n] = in[(4 * n + p) / repeat];
 }
 
 /* Returns s, filled, or NULL where the layer has no shortcut. */
@@ -178,47 +187,53 @@ static inline const float *epilogue_shortcut(const Epilogue *e, size_t y, size_t
 
 /* ---- one pixel */
 
-/* One vector of a pixel; lanes from n on are zero in every operand but v. */
+/* What a pixel is made of. Lanes behind the last channel read as 0 and come out as 0. */
 typedef struct {
     const float *v, *bias, *shortcut, *residual; /* the last two or NULL */
-} PixelIn;
+    size_t n;                                    /* channels */
+    size_t store_n; /* floats that are written: those from n on become 0 */
+} Pixel;
 
-VEC_INLINE vec pixel_load(const PixelIn *p, size_t i, size_t lanes, DcaeAct act)
+VEC_INLINE vec lanes_load(const float *p, size_t lanes)
 {
-    vec x = lanes < VEC_WIDTH ? vec_load_n(p->v + i, lanes) : vec_load(p->v + i);
-    x = vec_act(act, vec_add(x, lanes < VEC_WIDTH ? vec_load_n(p->bias + i, lanes)
-                                                  : vec_load(p->bias + i)));
-    if (p->shortcut)
-        x = vec_add(x, lanes < VEC_WIDTH ? vec_load_n(p->shortcut + i, lanes)
-                                         : vec_load(p->shortcut + i));
-    return x;
+    return lanes < VEC_WIDTH ? vec_load_n(p, lanes) : vec_load(p);
 }
 
-VEC_INLINE vec pixel_residual(const PixelIn *p, size_t i, size_t lanes, vec x)
+VEC_INLINE vec pixel_load(const Pixel *p, size_t i, size_t lanes, DcaeAct act)
 {
-    if (!p->residual)
-        return x;
-    return vec_add(x, lanes < VEC_WIDTH ? vec_load_n(p->residual + i, lanes)
-                                        : vec_load(p->residual + i));
+    vec x = vec_add(lanes_load(p->v + i, lanes), lanes_load(p->bias + i, lanes));
+    x = vec_act(act, x);
+    return p->shortcut ? vec_add(x, lanes_load(p->shortcut + i, lanes)) : x;
 }
 
-/* out[n] = act(v + bias) + shortcut + residual. */
-VEC_INLINE void pixel_plain(const PixelIn *p, size_t n, float *out, DcaeAct act)
+/* Adds the residual and stores. A masked store is slow on some processors: only where it must be.
+ */
+VEC_INLINE void pixel_store(const Pixel *p, size_t i, size_t lanes, float *out, vec x)
+{
+    if (p->residual)
+        x = vec_add(x, lanes_load(p->residual + i, lanes));
+    if (lanes >= VEC_WIDTH || i + VEC_WIDTH <= p->store_n)
+        vec_store(out + i, x);
+    else
+        vec_store_n(out + i, x, lanes);
+}
+
+/* out = act(v + bias) + shortcut + residual. */
+VEC_INLINE void pixel_plain(const Pixel *p, float *out, DcaeAct act)
 {
     size_t i = 0;
-    for (; i + VEC_WIDTH <= n; i += VEC_WIDTH)
-        vec_store(out + i, pixel_residual(p, i, VEC_WIDTH, pixel_load(p, i, VEC_WIDTH, act)));
-    if (i < n)
-        vec_store_n(out + i, pixel_residual(p, i, n - i, pixel_load(p, i, n - i, act)), n - i);
+    for (; i + VEC_WIDTH <= p->n; i += VEC_WIDTH)
+        pixel_store(p, i, VEC_WIDTH, out, pixel_load(p, i, VEC_WIDTH, act));
+    if (i < p->n)
+        pixel_store(p, i, p->n - i, out, pixel_load(p, i, p->n - i, act));
 }
 
-/* out[n] = norm(act(v + bias) + shortcut)·weight + norm_bias + residual. v is overwritten. The sum
- * of squares runs in two chains, whose order is fixed by n alone. */
-VEC_INLINE void pixel_norm(const Epilogue *e, const PixelIn *p, float *v, size_t n, float *out,
-                           DcaeAct act)
+/* out = norm(act(v + bias) + shortcut)·weight + norm_bias + residual. v is overwritten. The sum of
+ * squares runs in two chains, whose order is fixed by n alone. */
+VEC_INLINE void pixel_norm(const Epilogue *e, const Pixel *p, float *v, float *out, DcaeAct act)
 {
-    vec sum0 = vec_zero(), sum1 = vec_zero();
-    size_t i = 0;
+    vec sum0 = vec_zero(), sum1 = vec_zero(), scale;
+    size_t i = 0, n = p->n;
     for (; i + 2 * VEC_WIDTH <= n; i += 2 * VEC_WIDTH) {
         vec x0 = pixel_load(p, i, VEC_WIDTH, act);
         vec x1 = pixel_load(p, i + VEC_WIDTH, VEC_WIDTH, act);
@@ -228,32 +243,27 @@ VEC_INLINE void pixel_norm(const Epilogue *e, const PixelIn *p, float *v, size_t
         vec_store(v + i + VEC_WIDTH, x1);
     }
     for (; i < n; i += VEC_WIDTH) {
-        size_t lanes = MIN(n - i, VEC_WIDTH);
-        vec x = pixel_load(p, i, lanes, act);
+        vec x = pixel_load(p, i, n - i, act);
         sum0 = vec_fma(x, x, sum0);
-        vec_store_n(v + i, x, lanes);
+        vec_store_n(v + i, x, MIN(n - i, VEC_WIDTH));
     }
-    vec scale = vec_set1(1.0f / sqrtf(vec_sum(vec_add(sum0, sum1)) / (float)n + EPILOGUE_EPS));
-    for (i = 0; i < n; i += VEC_WIDTH) {
-        size_t lanes = n - i;
-        vec w = vec_load(e->norm_weight + i), b = vec_load(e->norm_bias + i);
-        if (lanes >= VEC_WIDTH) {
-            vec x = vec_fma(vec_mul(vec_load(v + i), scale), w, b);
-            vec_store(out + i, pixel_residual(p, i, VEC_WIDTH, x));
-        } else {
-            vec x = vec_fma(vec_mul(vec_load_n(v + i, lanes), scale), w, b);
-            vec_store_n(out + i, pixel_residual(p, i, lanes, x), lanes);
-        }
-    }
+    scale = vec_set1(1.0f / sqrtf(vec_sum(vec_add(sum0, sum1)) / (float)n + EPILOGUE_EPS));
+    for (i = 0; i + VEC_WIDTH <= n; i += VEC_WIDTH)
+        pixel_store(p, i, VEC_WIDTH, out,
+                    vec_fma(vec_mul(vec_load(v + i), scale), vec_load(e->norm_weight + i),
+                            vec_load(e->norm_bias + i)));
+    if (i < n)
+        pixel_store(p, i, n - i, out,
+                    vec_fma(vec_mul(vec_load_n(v + i, n - i), scale), vec_load(e->norm_weight + i),
+                            vec_load(e->norm_bias + i)));
 }
 
-VEC_INLINE void pixel_finish(const Epilogue *e, const PixelIn *p, float *v, size_t n, float *out,
-                             DcaeAct act)
+VEC_INLINE void pixel_finish(const Epilogue *e, const Pixel *p, float *v, float *out, DcaeAct act)
 {
     if (e->norm_weight)
-        pixel_norm(e, p, v, n, out, act);
+        pixel_norm(e, p, v, out, act);
     else
-        pixel_plain(p, n, out, act);
+        pixel_plain(p, out, act);
 }
 
 /* Finishes channels [c0, c0 + n) of output pixel (y, x). v: their products, overwritten; column:
@@ -264,29 +274,37 @@ static inline void epilogue_pixel(const Epilogue *e, size_t y, size_t x, float *
 {
     const DcaeCpuCall *call = e->call;
     float *out = rows_pixel(&call->out, y, x) + c0;
-    PixelIn p = {.v = v, .bias = e->bias + column, .shortcut = epilogue_shortcut(e, y, x, s)};
+    Pixel p = {.v = v,
+               .bias = e->bias + column,
+               .shortcut = epilogue_shortcut(e, y, x, s),
+               .n = n,
+               .store_n = c0 + n == e->layer->out_c ? e->store_c - c0 : n};
     if (e->layer->residual)
         p.residual = rows_pixel(&call->residual, y, x) + c0;
     switch (e->layer->act) {
     case DCAE_ACT_RELU:
-        pixel_finish(e, &p, v, n, out, DCAE_ACT_RELU);
+        pixel_finish(e, &p, v, out, DCAE_ACT_RELU);
         break;
     case DCAE_ACT_SILU:
-        pixel_finish(e, &p, v, n, out, DCAE_ACT_SILU);
+        pixel_finish(e, &p, v, out, DCAE_ACT_SILU);
         break;
     case DCAE_ACT_GELU:
-        pixel_finish(e, &p, v, n, out, DCAE_ACT_GELU);
+        pixel_finish(e, &p, v, out, DCAE_ACT_GELU);
         break;
     case DCAE_ACT_MISH:
-        pixel_finish(e, &p, v, n, out, DCAE_ACT_MISH);
+        pixel_finish(e, &p, v, out, DCAE_ACT_MISH);
         break;
     default:
-        pixel_finish(e, &p, v, n, out, DCAE_ACT_NONE);
+        pixel_finish(e, &p, v, out, DCAE_ACT_NONE);
         break;
     }
-    if (c0 + n == e->layer->out_c)
-        for (size_t i = n; i < e->store_c - c0; i++)
-            out[i] = 0;
+    size_t i = (n + VEC_WIDTH - 1) / VEC_WIDTH * VEC_WIDTH;
+    if (i > p.store_n)
+        i = n;
+    for (; i + VEC_WIDTH <= p.store_n; i += VEC_WIDTH)
+        vec_store(out + i, vec_zero());
+    for (; i < p.store_n; i++)
+        out[i] = 0;
 }
 
 /* Product pixel (y, x) of a pixel-shuffle upwards: four output pixels. */

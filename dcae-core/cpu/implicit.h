@@ -193,11 +193,61 @@ static inline Place implicit_place(const DcaeCpuCall *call, const ImplicitCut *c
     return (Place){y0 + i / cut->row_w, i % cut->row_w};
 }
 
+/* From product pixel i of a phase to the next one. */
+VEC_INLINE void implicit_next(const DcaeCpuCall *call, const ImplicitCut *cut, size_t i, Place *at)
+{
+    const DcaeLayer *layer = call->op->layer;
+    size_t step = layer->nearest2 ? 2 : 1, w = cut->row_w * step;
+    if (layer->shuffle == DCAE_SHUFFLE_DOWN) {
+        at->x ^= 1;
+        at->y ^= i & 1;
+        if (i % 4 != 3)
+            return;
+        step = 2;
+        w *= 2;
+    }
+    at->x += step;
+    if (at->x >= w) {
+        at->x -= w;
+        at->y += step;
+    }
+}
+
 /* ---- rows of A */
 
-VEC_INLINE void copy_floats(float *to, const float *from, size_t n)
+/* What is the same for every row of a block of k. */
+typedef struct {
+    const DcaeCpuCall *call;
+    size_t taps, in_c;
+    size_t k0, k1;
+    size_t tap_y, tap_x, c; /* of k0 */
+    gboolean whole_vecs;    /* a pixel can be read in whole vectors */
+} Gather;
+
+static inline Gather implicit_gather_start(const DcaeCpuCall *call, const ImplicitShape *s,
+                                           size_t k0, size_t k1)
+{
+    size_t in_c = call->op->layer->in_c, tap = k0 / in_c;
+    return (Gather){.call = call,
+                    .taps = s->taps,
+                    .in_c = in_c,
+                    .k0 = k0,
+                    .k1 = k1,
+                    .tap_y = tap / s->taps,
+                    .tap_x = tap % s->taps,
+                    .c = k0 % in_c,
+                    .whole_vecs = call->in.pixel_stride - call->op->in_c0 >= tile_padded(in_c)};
+}
+
+/* Copies n floats; behind both to and from there is room for a vector where whole is set. */
+VEC_INLINE void copy_floats(float *to, const float *from, size_t n, gboolean whole)
 {
     size_t i = 0;
+    if (whole) {
+        for (; i < n; i += VEC_WIDTH)
+            vec_store(to + i, vec_load(from + i));
+        return;
+    }
     for (; i + VEC_WIDTH <= n; i += VEC_WIDTH)
         vec_store(to + i, vec_load(from + i));
     for (; i < n; i++)
@@ -205,28 +255,35 @@ VEC_INLINE void copy_floats(float *to, const float *from, size_t n)
 }
 
 /* a[k1 - k0]: the inputs of one product pixel, taps in order, channels within. */
-static inline void implicit_gather(const DcaeCpuCall *call, const ImplicitShape *s, Place at,
-                                   size_t k0, size_t k1, float *a)
+VEC_INLINE void implicit_gather(const Gather *g, Place at, float *a)
 {
-    const DcaeLayer *layer = call->op->layer;
-    size_t in_c = layer->in_c, tap = k0 / in_c, c = k0 % in_c;
-    gssize y0 = (gssize)(at.y * layer->stride) - (gssize)(s->taps / 2);
-    gssize x0 = (gssize)(at.x * layer->stride) - (gssize)(s->taps / 2);
+    const DcaeRows *in = &g->call->in;
+    const DcaeLayer *layer = g->call->op->layer;
+    gssize y = (gssize)(at.y * layer->stride) - (gssize)(g->taps / 2);
+    gssize x0 = (gssize)(at.x * layer->stride) - (gssize)(g->taps / 2), x;
     if (layer->nearest2) {
-        y0 = (gssize)(at.y / 2 + (at.y & 1)) - 1;
-        x0 = (gssize)(at.x / 2 + (at.x & 1)) - 1;
+        y = (gssize)((at.y + 1) / 2) - 1;
+        x0 = (gssize)((at.x + 1) / 2) - 1;
     }
-    while (k0 < k1) {
-        gssize y = y0 + (gssize)(tap / s->taps), x = x0 + (gssize)(tap % s->taps);
-        size_t n = MIN(in_c - c, k1 - k0);
-        if (y < 0 || x < 0 || y >= (gssize)call->in.h || x >= (gssize)call->in.w)
-            memset(a, 0, n * sizeof *a);
-        else
-            copy_floats(a, rows_pixel(&call->in, (size_t)y, (size_t)x) + c, n);
-        a += n;
-        k0 += n;
-        tap++;
-        c = 0;
+    size_t left = g->k1 - g->k0, tap_x = g->tap_x, c = g->c;
+    y += (gssize)g->tap_y;
+    while (left > 0) {
+        gboolean inside = y >= 0 && y < (gssize)in->h;
+        const float *row = inside ? rows_pixel(in, (size_t)y, 0) : NULL;
+        for (; tap_x < g->taps && left > 0; tap_x++) {
+            size_t n = MIN(g->in_c - c, left);
+            x = x0 + (gssize)tap_x;
+            if (inside && x >= 0 && x < (gssize)in->w)
+                copy_floats(a, row + (size_t)x * in->pixel_stride + c, n, g->whole_vecs);
+            else
+                for (size_t i = 0; i < n; i++)
+                    a[i] = 0;
+            a += n;
+            left -= n;
+            c = 0;
+        }
+        tap_x = 0;
+        y++;
     }
 }
 
@@ -256,17 +313,16 @@ static inline void implicit_finish(const Epilogue *e, const ImplicitCut *cut,
     const DcaeLayer *layer = e->layer;
     size_t c_stride = implicit_c_stride(&cut->shape);
     size_t n = MIN(b->columns, layer->conv_c - b->column);
+    Place at = implicit_place(e->call, cut, b->phase, b->first);
     for (size_t i = 0; i < b->n; i++) {
-        Place at = implicit_place(e->call, cut, b->phase, b->first + i);
         float *v = c + i * c_stride;
-        if (layer->shuffle == DCAE_SHUFFLE_UP) {
+        if (layer->shuffle == DCAE_SHUFFLE_UP)
             epilogue_up(e, at.y, at.x, v, s);
-        } else if (layer->shuffle == DCAE_SHUFFLE_DOWN) {
-            epilogue_down(e, at.y / 2, at.x / 2, v, c_stride, 2 * c_stride, s);
-            i += 3;
-        } else {
+        else if (layer->shuffle == DCAE_SHUFFLE_NONE)
             epilogue_pixel(e, at.y, at.x, v, b->column, b->column, n, s);
-        }
+        else if (i % 4 == 0)
+            epilogue_down(e, at.y / 2, at.x / 2, v, c_stride, 2 * c_stride, s);
+        implicit_next(e->call, cut, b->first + i, &at);
     }
 }
 
@@ -284,9 +340,12 @@ static inline void implicit_run(const DcaeCpuCall *call, gsize task, void *scrat
     epilogue_init(&e, call, call->packed + s->phases * s->k * s->padded_c);
     for (size_t k0 = 0; k0 < s->k; k0 += s->k_block) {
         size_t k1 = MIN(k0 + s->k_block, s->k);
-        for (size_t i = 0; i < b.n; i++)
-            implicit_gather(call, s, implicit_place(call, &cut, b.phase, b.first + i), k0, k1,
-                            a + i * a_stride);
+        Gather gather = implicit_gather_start(call, s, k0, k1);
+        Place at = implicit_place(call, &cut, b.phase, b.first);
+        for (size_t i = 0; i < b.n; i++) {
+            implicit_gather(&gather, at, a + i * a_stride);
+            implicit_next(call, &cut, b.first + i, &at);
+        }
         /* Rows behind the last pixel: any numbers do, but not uninitialised ones. */
         for (size_t i = b.n; i < rows; i++)
             memset(a + i * a_stride, 0, (k1 - k0) * sizeof *a);

@@ -67,6 +67,28 @@ static void chroma_place(guint i, guint shift, double position, guint n, guint *
     *second = (guint)CLAMP(floor_at + 1, 0, (gint64)n - 1);
 }
 
+/* A line of chroma samples, interpolated to n luma columns. */
+static void widen_line(const DcaeImage *image, const float *from, guint w, gsize n, float *to)
+{
+    guint shift = image->chroma_w_shift, period = 1u << shift, first, second;
+    float weight;
+    /* Columns of one phase all have the same weight; the first of them has its place cut off at the
+     * border, the one a period further has not unless the line ends there. */
+    for (guint phase = 0; phase < period; phase++) {
+        gsize x = phase;
+        for (; x < n; x += period) {
+            chroma_place((guint)x, shift, image->chroma_x, w, &first, &second, &weight);
+            to[x] = from[first] + (from[second] - from[first]) * weight;
+            if (x >= period && second == first + 1)
+                break;
+        }
+        for (gsize k = first; x < n && k + 1 < w; x += period, k++)
+            to[x] = from[k] + (from[k + 1] - from[k]) * weight;
+        for (; x < n; x += period)
+            to[x] = from[w - 1];
+    }
+}
+
 /* Samples of a chroma component for luma row y, interpolated to n luma columns. rows: two lines. */
 static void load_chroma(const DcaeImage *image, const DcaeComponent *component, guint y, gsize n,
                         float *rows, gsize line, float *to)
@@ -80,10 +102,10 @@ static void load_chroma(const DcaeImage *image, const DcaeComponent *component, 
     load_samples(component, second, w, rows + line);
     for (guint x = 0; x < w; x++)
         rows[x] += (rows[line + x] - rows[x]) * weight;
-    for (guint x = 0; x < n; x++) {
-        chroma_place(x, w_shift, image->chroma_x, w, &first, &second, &weight);
-        to[x] = rows[first] + (rows[second] - rows[first]) * weight;
-    }
+    if (w_shift > 0)
+        widen_line(image, rows, w, n, to);
+    else
+        memcpy(to, rows, n * sizeof(float));
 }
 
 /* Y'CbCr lines (8-bit samples) to RGB in [-1, 1], in place. */
@@ -239,34 +261,28 @@ static void store_luma(const DcaeImage *image, double kr, double kb, guint y, gu
     store_component(&image->component[0], y, x, n, buffer);
 }
 
-/* The share of luma column `at` in a chroma sample at position p: how much of the pixel lies in the
- * two-pixel wide window around p. Cosited that is 1 2 1, centred 1 1. */
-static inline double window(gint64 at, double p)
-{
-    return CLAMP(1.5 - fabs((double)at - p), 0.0, 1.0);
-}
-
 /* Averages columns of a line into chroma samples, in place: sample n is written after the last read
- * of column n. x0: picture column of line[0]. Returns the number of samples. */
+ * of column n. The share of a column is how much of the pixel lies in the two-pixel wide window
+ * around the sample: cosited that is 1 2 1, centred 1 1. x0: picture column of line[0]. Returns the
+ * number of samples. */
 static gsize shrink_line(const DcaeImage *image, guint x0, gsize n, float *line)
 {
     guint shift = image->chroma_w_shift;
     gsize first = ((gsize)x0 + (1u << shift) - 1) >> shift;
     gsize end = ((gsize)x0 + n + (1u << shift) - 1) >> shift;
+    float share[4];
     if (shift == 0)
         return n;
+    for (int i = 0; i < 4; i++)
+        share[i] = (float)CLAMP(1.5 - fabs(i - 1 - image->chroma_x), 0.0, 1.0);
     for (gsize c = first; c < end; c++) {
-        double p = (double)(c << shift) + image->chroma_x, sum = 0.0, weights = 0.0;
-        gint64 lo = (gint64)(c << shift) - 1, hi = lo + 3;
-        for (gint64 at = lo; at <= hi; at++) {
-            gint64 i = at - (gint64)x0;
-            if (i < 0 || i >= (gint64)n)
-                continue;
-            double share = window(at, p);
-            sum += share * line[i];
-            weights += share;
+        gint64 left = (gint64)(c << shift) - 1 - (gint64)x0;
+        float sum = 0.0f, shares = 0.0f;
+        for (gint64 i = left < 0 ? -left : 0; i < 4 && left + i < (gint64)n; i++) {
+            sum += share[i] * line[left + i];
+            shares += share[i];
         }
-        line[c - first] = (float)(sum / weights);
+        line[c - first] = sum / shares;
     }
     return end - first;
 }

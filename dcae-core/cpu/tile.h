@@ -21,7 +21,7 @@ VEC_INLINE size_t tile_padded(size_t n)
 }
 
 /* c[rows][vecs·VEC_WIDTH] = (add ? c : 0) + a[rows][k] · b[k][vecs·VEC_WIDTH]. rows and vecs are
- * constants where this is inlined; next is prefetched, one cache line a step. Three rows share a
+ * constants where this is inlined; next is prefetched, a panel's width a step. Three rows share a
  * pointer: more pointers, or derived ones, are spilled. */
 VEC_INLINE void tile_product(const float *a, size_t a_stride, const float *b, size_t k, float *c,
                              size_t c_stride, int add, const float *next, const int rows,
@@ -48,7 +48,9 @@ VEC_INLINE void tile_product(const float *a, size_t a_stride, const float *b, si
             bv[v] = vec_load(b + v * VEC_WIDTH);
             VEC_PIN(bv[v]);
         }
-        __builtin_prefetch(next);
+        VEC_UNROLL
+        for (int line = 0; line < vecs * VEC_WIDTH; line += 16)
+            __builtin_prefetch(next + line);
         VEC_UNROLL
         for (int r = 0; r < rows; r++) {
             vec av = vec_set1(row[r / 3][(size_t)(r % 3) * a_stride + i]);

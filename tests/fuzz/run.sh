@@ -1,0 +1,25 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Builds a fuzz target with clang's libFuzzer and the sanitizers and runs it on its corpus; new
+# inputs stay in a temporary folder. Crashes are written to the current folder.
+#
+#     tests/fuzz/run.sh header|config|model [seconds]
+set -e
+here=$(cd "$(dirname "$0")" && pwd)
+core=$here/../../dcae-core
+target=$1
+seconds=${2:-60}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+sources=
+for f in error json file checkpoint directory safetensors config infer names hub model; do
+    sources="$sources $core/dcae_$f.c"
+done
+flags=$(pkg-config --cflags --libs gio-2.0)
+# shellcheck disable=SC2086
+clang -g -O1 -std=c11 -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined \
+    -fno-sanitize-recover=undefined -I"$core" -I"$here" "$here/fuzz_$target.c" $sources \
+    -o "$work/fuzz" $flags -lm
+mkdir "$work/corpus"
+"$work/fuzz" -max_total_time="$seconds" -timeout=10 "$work/corpus" "$here/corpus/$target"

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Which PTX instructions some lane has executed, over all modules of the process. The report is a
+ * text file of one line per instruction: hits, kernel, PTX line, text, separated by tabs. Processes
+ * that name the same file add to it, so a whole test run gives one report, and lines that begin
+ * with 0 are what no test executes.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "cuda_types.h"
+#include "gpusim.h"
+#include "ptx.h"
+
+static GPtrArray *modules;  /* PtxModule, still loaded */
+static GHashTable *counted; /* "kernel\tline\ttext" -> hits (uint64_t *), of unloaded modules */
+
+static void add_hits(GHashTable *table, char *key, uint64_t hits)
+{
+    uint64_t *old = g_hash_table_lookup(table, key);
+    if (old) {
+        *old += hits;
+        g_free(key);
+        return;
+    }
+    uint64_t *value = g_new(uint64_t, 1);
+    *value = hits;
+    g_hash_table_insert(table, key, value);
+}
+
+static void count_module(GHashTable *table, const PtxModule *m)
+{
+    char **lines = g_strsplit(m->text, "\n", -1);
+    for (guint i = 0; i < m->lines->len; i++) {
+        const uint32_t line = g_array_index(m->lines, uint32_t, i);
+        const PtxKernel *k = g_array_index(m->owners, PtxKernel *, i);
+        char *text = g_strstrip(g_strdelimit(g_strdup(lines[line - 1]), "\t", ' '));
+        if (strcmp(text, "}")) /* the end that every kernel is given, usually behind its own ret */
+            add_hits(table, g_strdup_printf("%s\t%u\t%s", k->name, line, text), m->hits[i]);
+        g_free(text);
+    }
+    g_strfreev(lines);
+}
+
+void coverage_add_module(PtxModule *m)
+{
+    if (!modules)
+        modules = g_ptr_array_new();
+    g_ptr_array_add(modules, m);
+}
+
+void coverage_drop_module(PtxModule *m)
+{
+    if (!counted)
+        counted = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    count_module(counted, m);
+    g_ptr_array_remove(modules, m);
+}
+
+/* All counts so far, in a table of its own. */
+static GHashTable *collect(void)
+{
+    GHashTable *table = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    GHashTableIter i;
+    gpointer key, value;
+    if (counted) {
+        g_hash_table_iter_init(&i, counted);
+        while (g_hash_table_iter_next(&i, &key, &value))
+            add_hits(table, g_strdup(key), *(uint64_t *)value);
+    }
+    for (guint m = 0; modules && m < modules->len; m++)
+        count_module(table, modules->pdata[m]);
+    return table;
+}
+
+static void add_file(GHashTable *table, FILE *f)
+{
+    char *line = NULL;
+    size_t room = 0;
+    while (getline(&line, &room, f) > 0) {
+        char *tab = strchr(line, '\t');
+        if (!tab)
+            continue;
+        line[strcspn(line, "\n")] = 0;
+        add_hits(table, g_strdup(tab + 1), strtoull(line, NULL, 10));
+    }
+    free(line);
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+void coverage_write(const char *path)
+{
+    GHashTable *table = collect();
+    const int fd = open(path, O_RDWR | O_CREAT, 0666);
+    FILE *f = fd < 0 ? NULL : fdopen(fd, "r+");
+    if (f && flock(fd, LOCK_EX) == 0) {
+        add_file(table, f);
+        rewind(f);
+        if (ftruncate(fd, 0) == 0) {
+            guint n;
+            gpointer *keys = g_hash_table_get_keys_as_array(table, &n);
+            qsort(keys, n, sizeof *keys, compare_keys);
+            for (guint i = 0; i < n; i++)
+                fprintf(f, "%" G_GUINT64_FORMAT "\t%s\n",
+                        *(guint64 *)g_hash_table_lookup(table, keys[i]), (const char *)keys[i]);
+            g_free(keys);
+        }
+    }
+    if (f)
+        fclose(f);
+    g_hash_table_destroy(table);
+}
+
+SIM_EXPORT void gpusim_coverage(unsigned *instructions, unsigned *never_executed)
+{
+    GHashTable *table = collect();
+    GHashTableIter i;
+    gpointer key, value;
+    *instructions = *never_executed = 0;
+    g_hash_table_iter_init(&i, table);
+    while (g_hash_table_iter_next(&i, &key, &value)) {
+        ++*instructions;
+        *never_executed += *(uint64_t *)value == 0;
+    }
+    g_hash_table_destroy(table);
+}

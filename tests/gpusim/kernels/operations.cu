@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Operations one by one: each kernel writes the results of many expressions of two inputs, and
+// test_gpusim computes the same in C. out is [n][COUNT]; the list of expressions is repeated there,
+// in the same order.
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+typedef unsigned u32;
+typedef unsigned long long u64;
+typedef long long s64;
+
+extern "C" __global__ void operations_32(const u32 *in, u32 *out, int n)
+{
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= n)
+        return;
+    const u32 a = in[2 * i], b = in[2 * i + 1];
+    const int sa = (int)a, sb = (int)b;
+    u32 *o = out + i * 24;
+    o[0] = a / (b | 1);
+    o[1] = (u32)(sa / (sb | 1));
+    o[2] = a % (b | 1);
+    o[3] = (u32)(sa % (sb | 1));
+    o[4] = __umulhi(a, b);
+    o[5] = (u32)__mulhi(sa, sb);
+    o[6] = __popc(a);
+    o[7] = __clz(a);
+    o[8] = __brev(a);
+    o[9] = __byte_perm(a, b, 0x5140 + (b & 7));
+    o[10] = a >> (b & 31);
+    o[11] = (u32)(sa >> (b & 31));
+    o[12] = a << (b & 31);
+    o[13] = (u32)min(sa, sb);
+    o[14] = max(a, b);
+    o[15] = (u32)abs(sa);
+    o[16] = __funnelshift_l(a, b, 7);
+    o[17] = __funnelshift_r(a, b, 9);
+    o[18] = a < b ? a ^ b : a & ~b;
+    o[19] = (u32)(unsigned short)(a * b);
+    o[20] = (u32)(int)(short)(a + b);
+    o[21] = (u32)(int)(signed char)a;
+    o[22] = __sad(sa >> 1, sb >> 1, a);
+    o[23] = (sa > 5 && sb < 7) || a == b;
+}
+
+extern "C" __global__ void operations_64(const u64 *in, u64 *out, int n)
+{
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= n)
+        return;
+    const u64 a = in[2 * i], b = in[2 * i + 1];
+    const s64 sa = (s64)a, sb = (s64)b;
+    u64 *o = out + i * 14;
+    o[0] = a / (b | 1);
+    o[1] = (u64)(sa / (sb | 1));
+    o[2] = a % (b | 1);
+    o[3] = (u64)(sa % (sb | 1));
+    o[4] = __umul64hi(a, b);
+    o[5] = (u64)__mul64hi(sa, sb);
+    o[6] = a * b + 12345;
+    o[7] = a >> (b & 63);
+    o[8] = (u64)(sa >> (b & 63));
+    o[9] = a << (b & 63);
+    o[10] = (u64)min(sa, sb);
+    o[11] = __popcll(a) + (u64)__clzll(a);
+    o[12] = sa < sb ? (u64)(int)a : (u64)(u32)b;
+    o[13] = (u64)(s64)(int)a * (u64)(s64)(int)b;
+}
+
+extern "C" __global__ void operations_float(const float *in, float *out, int n)
+{
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= n)
+        return;
+    const float a = in[2 * i], b = in[2 * i + 1];
+    float *o = out + i * 24;
+    o[0] = a + b;
+    o[1] = a * b;
+    o[2] = a / b;
+    o[3] = fmaf(a, b, a);
+    o[4] = sqrtf(fabsf(a));
+    o[5] = fminf(a, b);
+    o[6] = fmaxf(a, b);
+    o[7] = roundf(a);
+    o[8] = rintf(a);
+    o[9] = truncf(a);
+    o[10] = floorf(a);
+    o[11] = ceilf(b);
+    o[12] = (float)(int)a;
+    o[13] = (float)(u32)fabsf(b);
+    o[14] = __bfloat162float(__float2bfloat16(a));
+    o[15] = __half2float(__float2half(a));
+    o[16] = (float)((double)a * b + 0.125);
+    o[17] = __saturatef(a);
+    o[18] = a < b || isnan(a) ? 1.0f : 0.0f;
+    o[19] = __uint_as_float(__float_as_uint(a) ^ 0x80000000u);
+    o[20] = (float)(s64)a;
+    o[21] = copysignf(a, b);
+    const __nv_bfloat162 p = __floats2bfloat162_rn(a, b);
+    o[22] = __low2float(p) + 2.0f * __high2float(p);
+    o[23] = __half2float(__hfma(__float2half(a), __float2half(b), __float2half(1.0f)));
+}
+
+// Approximations: compared with a tolerance.
+extern "C" __global__ void operations_approximate(const float *in, float *out, int n)
+{
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= n)
+        return;
+    const float a = in[2 * i], b = in[2 * i + 1];
+    float *o = out + i * 8;
+    o[0] = __expf(a);
+    o[1] = expf(b);
+    o[2] = rsqrtf(fabsf(a));
+    o[3] = __fdividef(a, b);
+    o[4] = __logf(fabsf(b));
+    o[5] = tanhf(a);
+    o[6] = __sinf(b);
+    o[7] = powf(fabsf(a), 0.75f);
+}
+
+// Warp operations, with divergence before and after.
+extern "C" __global__ void operations_warp(const u32 *in, u32 *out)
+{
+    const u32 lane = threadIdx.x & 31, v = in[threadIdx.x];
+    u32 *o = out + threadIdx.x * 12;
+    u32 x = v;
+    for (u32 i = 0; i < (v & 7); i++)
+        x = x * 1664525u + 1013904223u;
+    __syncwarp();
+    o[0] = __shfl_up_sync(~0u, x, 3);
+    o[1] = __shfl_down_sync(~0u, x, 5, 16);
+    o[2] = __shfl_xor_sync(~0u, x, 9);
+    o[3] = __shfl_sync(~0u, x, (int)(v & 31), 8);
+    o[4] = __ballot_sync(~0u, x & 1);
+    o[5] = __any_sync(~0u, lane == (in[0] & 31));
+    o[6] = __all_sync(~0u, x > 10);
+    o[7] = __match_any_sync(~0u, v & 3);
+    o[8] = __reduce_add_sync(~0u, v);
+    o[9] = (u32)__reduce_max_sync(~0u, (int)x);
+    if (lane & 1) {
+        o[10] = __shfl_xor_sync(0xaaaaaaaau, x, 2);
+        o[11] = __popc(__activemask());
+    } else {
+        switch (v & 7) {
+        case 0:
+            x = v + 1;
+            break;
+        case 1:
+            x = v * 3;
+            break;
+        case 2:
+            x = v ^ 0x55;
+            break;
+        case 3:
+            x = v - 9;
+            break;
+        case 4:
+            x = ~v;
+            break;
+        case 5:
+            x = v >> 3;
+            break;
+        default:
+            x = 42;
+        }
+        o[10] = x;
+        o[11] = 0;
+    }
+}
+
+__device__ __noinline__ float halve(float x, int times)
+{
+    for (int i = 0; i < times; i++)
+        x *= 0.5f;
+    return x;
+}
+
+__constant__ float weights[4] = {1.0f, 2.0f, 0.5f, -3.0f};
+__device__ u32 tickets[2];
+
+// Calls, constants, module variables, local arrays, atomics; the last block sums up what the others
+// wrote.
+extern "C" __global__ void operations_memory(const float *in, float *partial, float *out, int n)
+{
+    __shared__ float sum;
+    __shared__ u32 ticket;
+    float local[8];
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (threadIdx.x == 0)
+        sum = 0.0f;
+    __syncthreads();
+    for (int k = 0; k < 8; k++)
+        local[k] = i < n ? in[i] * (float)k : 0.0f;
+    atomicAdd(&sum, halve(local[i & 7], 2) * weights[i & 3]);
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        partial[blockIdx.x] = sum;
+        __threadfence();
+        ticket = atomicAdd(&tickets[0], 1u);
+    }
+    __syncthreads();
+    if (ticket == gridDim.x - 1 && threadIdx.x == 0) {
+        __threadfence();
+        float total = 0.0f;
+        for (u32 k = 0; k < gridDim.x; k++)
+            total += partial[k];
+        *out = total;
+        tickets[0] = 0;
+        atomicMax(&tickets[1], gridDim.x);
+    }
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Device memory of the stand-in: invented addresses with wide gaps between them, never reused, and
+ * a shadow of each byte that says whether it has been written. Host-side copies and kernels use the
+ * same checks (shadow.c).
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct Allocation {
+    uint64_t base;
+    size_t size;
+    uint8_t *data;    /* NULL once freed: the record stays, to name what a stray access hits */
+    uint8_t *written; /* a bit per byte */
+    uint32_t *owner;  /* per granule: stamp of the block that wrote last, top bit: atomically. NULL
+                         until a kernel writes */
+    uint32_t written_since; /* first stamp of the last launch that wrote here */
+    const void *context;
+} Allocation;
+
+/* NULL when address space or host memory is exhausted. */
+Allocation *memory_new(size_t size, const void *context);
+void memory_release(Allocation *a);
+
+/* The allocation whose surroundings hold the address, freed ones too; the caller compares with
+ * size. */
+Allocation *memory_find(uint64_t address);
+
+void memory_mark_written(Allocation *a, size_t offset, size_t bytes);
+/* Offset of the first byte of the range that was never written; SIZE_MAX: none. */
+size_t memory_first_unwritten(const Allocation *a, size_t offset, size_t bytes);
+/* Copies the written bits along with a device to device copy. */
+void memory_copy_written(Allocation *to, size_t to_offset, const Allocation *from,
+                         size_t from_offset, size_t bytes);
+
+/* Stamps for the blocks of one launch. */
+uint32_t memory_take_stamps(uint32_t blocks);
+
+/* What is alive and belongs to the context (NULL: all): calls f for each. */
+void memory_each(const void *context, void (*f)(Allocation *, void *), void *user);

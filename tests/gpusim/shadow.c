@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Checks of every memory access that a kernel makes: inside an allocation, aligned, of bytes that
+ * were written, not racing with another warp or block, not still under way by cp.async. The
+ * functions declared in ptx_exec.h return host memory or end the launch with a finding; the span
+ * forms cover a whole warp and answer NULL where anything is amiss.
+ *
+ * Shared races: barriers cut the life of a block into epochs; two warps that touch a granule in the
+ * same epoch, one of them writing, race. A granule is as wide as the kernel's narrowest access.
+ * Global races: a granule that one block wrote in this launch is not to be touched by another.
+ */
+#include "memory.h"
+#include "ptx_exec.h"
+
+#define HEX "0x%" G_GINT64_MODIFIER "x"
+
+/* --- shared memory --- */
+
+/* Who touched a granule last: epoch * 256 + who. who: warp, or one of these. */
+enum { WHO_SEVERAL = 200, WHO_ATOMIC = 201 };
+
+typedef struct {
+    uint64_t write, read;
+    bool pending; /* cp.async has not delivered it */
+} Granule;
+
+struct SharedMemory {
+    uint32_t bytes, shift; /* shift: log2 of the granule */
+    uint64_t epoch;
+    uint8_t *data;
+    uint8_t *written; /* a byte for each byte */
+    Granule *granules;
+};
+
+SharedMemory *shared_new(uint32_t bytes, uint32_t granule)
+{
+    SharedMemory *s = g_new0(SharedMemory, 1);
+    s->bytes = bytes;
+    s->shift = (uint32_t)__builtin_ctz(granule);
+    s->data = g_malloc((size_t)bytes + 16);
+    s->written = g_malloc((size_t)bytes + 16);
+    s->granules = g_new0(Granule, (bytes >> s->shift) + 2);
+    return s;
+}
+
+void shared_free(SharedMemory *s)
+{
+    g_free(s->data);
+    g_free(s->written);
+    g_free(s->granules);
+    g_free(s);
+}
+
+void shared_begin_block(SharedMemory *s)
+{
+    s->epoch++;
+    memset(s->written, 0, s->bytes);
+    for (uint32_t i = 0; i <= s->bytes >> s->shift; i++)
+        s->granules[i].pending = false;
+}
+
+void shared_barrier(SharedMemory *s)
+{
+    s->epoch++;
+}
+
+uint32_t shared_offset(uint64_t address)
+{
+    return (uint32_t)(address - SHARED_BASE);
+}
+
+/* NULL, or what is wrong with the place of an access. */
+static const char *shared_misplaced(const SharedMemory *s, uint64_t address, uint32_t bytes,
+                                    uint32_t align)
+{
+    if (address < SHARED_BASE || address - SHARED_BASE + bytes > s->bytes)
+        return "out of bounds";
+    if (address & (align - 1))
+        return "misaligned";
+    return NULL;
+}
+
+static const char *note_read(const Warp *w, SharedMemory *s, uint32_t offset, uint32_t bytes)
+{
+    const uint64_t now = s->epoch << 8, me = now | w->index;
+    for (uint32_t i = offset >> s->shift; i <= (offset + bytes - 1) >> s->shift; i++) {
+        Granule *g = &s->granules[i];
+        if (g->pending)
+            return "read of bytes that cp.async has not delivered: a wait is missing";
+        if (g->write >= now && g->write != me)
+            return "race: read of what another warp has written since the last barrier";
+        g->read = g->read >= now && g->read != me ? now | WHO_SEVERAL : me;
+    }
+    return NULL;
+}
+
+static const char *note_write(const Warp *w, SharedMemory *s, uint32_t offset, uint32_t bytes,
+                              bool atomic)
+{
+    const uint64_t now = s->epoch << 8, me = now | w->index,
+                   writer = atomic ? now | WHO_ATOMIC : me;
+    for (uint32_t i = offset >> s->shift; i <= (offset + bytes - 1) >> s->shift; i++) {
+        Granule *g = &s->granules[i];
+        if (g->pending)
+            return "write over bytes that cp.async has not delivered: a wait is missing";
+        if (g->write >= now && g->write != writer && !(g->write == me && atomic))
+            return "race: write over what another warp has written since the last barrier";
+        if (g->read >= now && g->read != me)
+            return "race: write over what another warp has read since the last barrier";
+        g->write = writer;
+    }
+    return NULL;
+}
+
+static G_GNUC_NORETURN void shared_fault(Warp *w, int lane, const char *what, uint64_t address,
+                                         uint32_t bytes)
+{
+    launch_fault(w, lane, "%s (shared address " HEX ", %u bytes, of %u)", what,
+                 address - SHARED_BASE, bytes, w->launch->shared->bytes);
+}
+
+/* The widest access that must be aligned to its own size. */
+static uint32_t alignment(uint32_t bytes)
+{
+    return bytes > 16 ? 16 : bytes;
+}
+
+static bool shared_written(const SharedMemory *s, uint32_t offset, uint32_t bytes)
+{
+    if (bytes == 16) {
+        uint64_t part[2];
+        memcpy(part, s->written + offset, 16);
+        return (part[0] & part[1]) == 0x0101010101010101u;
+    }
+    return !memchr(s->written + offset, 0, bytes);
+}
+
+const uint8_t *shared_read(Warp *w, int lane, uint64_t address, uint32_t bytes)
+{
+    SharedMemory *s = w->launch->shared;
+    const char *wrong = shared_misplaced(s, address, bytes, alignment(bytes));
+    if (wrong)
+        shared_fault(w, lane, wrong, address, bytes);
+    const uint32_t offset = shared_offset(address);
+    wrong = note_read(w, s, offset, bytes);
+    if (!wrong && !shared_written(s, offset, bytes))
+        wrong = "read of shared memory that was never written";
+    if (wrong)
+        shared_fault(w, lane, wrong, address, bytes);
+    return s->data + offset;
+}
+
+static uint8_t *shared_store(Warp *w, int lane, uint64_t address, uint32_t bytes, bool atomic)
+{
+    SharedMemory *s = w->launch->shared;
+    const char *wrong = shared_misplaced(s, address, bytes, alignment(bytes));
+    const uint32_t offset = shared_offset(address);
+    if (!wrong)
+        wrong = note_write(w, s, offset, bytes, atomic);
+    if (!wrong && atomic && !shared_written(s, offset, bytes))
+        wrong = "atomic operation on shared memory that was never written";
+    if (wrong)
+        shared_fault(w, lane, wrong, address, bytes);
+    memset(s->written + offset, 1, bytes);
+    return s->data + offset;
+}
+
+uint8_t *shared_write(Warp *w, int lane, uint64_t address, uint32_t bytes)
+{
+    return shared_store(w, lane, address, bytes, false);
+}
+
+uint8_t *shared_atomic(Warp *w, int lane, uint64_t address, uint32_t bytes)
+{
+    return shared_store(w, lane, address, bytes, true);
+}
+
+uint8_t *shared_async_write(Warp *w, int lane, uint64_t address, uint32_t bytes)
+{
+    uint8_t *p = shared_store(w, lane, address, bytes, false);
+    SharedMemory *s = w->launch->shared;
+    const uint32_t offset = shared_offset(address);
+    for (uint32_t i = offset >> s->shift; i <= (offset + bytes - 1) >> s->shift; i++)
+        s->granules[i].pending = true;
+    return p;
+}
+
+/* The write counts as made now, by the warp that waited: others need a barrier after this. */
+void shared_async_delivered(Warp *w, uint32_t offset, uint32_t bytes)
+{
+    SharedMemory *s = w->launch->shared;
+    for (uint32_t i = offset >> s->shift; i <= (offset + bytes - 1) >> s->shift; i++) {
+        s->granules[i].pending = false;
+        s->granules[i].write = s->epoch << 8 | w->index;
+    }
+}
+
+const uint8_t *shared_read_span(Warp *w, uint64_t address, uint32_t bytes)
+{
+    SharedMemory *s = w->launch->shared;
+    const uint32_t offset = shared_offset(address), total = bytes * LANES;
+    if (shared_misplaced(s, address, total, alignment(bytes)) ||
+        memchr(s->written + offset, 0, total) || note_read(w, s, offset, total))
+        return NULL;
+    return s->data + offset;
+}
+
+uint8_t *shared_write_span(Warp *w, uint64_t address, uint32_t bytes)
+{
+    SharedMemory *s = w->launch->shared;
+    const uint32_t offset = shared_offset(address), total = bytes * LANES;
+    if (shared_misplaced(s, address, total, alignment(bytes)) ||
+        note_write(w, s, offset, total, false))
+        return NULL;
+    memset(s->written + offset, 1, total);
+    return s->data + offset;
+}
+
+/* --- global memory --- */
+
+static G_GNUC_NORETURN void global_fault(Warp *w, int lane, const char *what, uint64_t address,
+                                         uint32_t bytes)
+{
+    const Allocation *a = memory_find(address);
+    if (!a)
+        launch_fault(w, lane, "%s (address " HEX ", %u bytes, no allocation anywhere near)", what,
+                     address, bytes);
+    launch_fault(w, lane,
+                 "%s (address " HEX " is %s%" G_GINT64_FORMAT
+                 " of an allocation of %" G_GSIZE_FORMAT " bytes; access of %u)",
+                 what, address, address < a->base ? "" : "byte ", (gint64)(address - a->base),
+                 a->size, bytes);
+}
+
+static const char *global_misplaced(const Warp *w, const Allocation *a, uint64_t address,
+                                    uint32_t bytes, uint32_t align)
+{
+    if (!a || address < a->base || address - a->base + bytes > a->size)
+        return "out of bounds";
+    if (!a->data)
+        return "use of freed memory";
+    if (a->context != w->launch->params->context)
+        return "memory of another context";
+    if (address & (align - 1))
+        return "misaligned";
+    return NULL;
+}
+
+static bool all_written(const Allocation *a, size_t offset, uint32_t bytes)
+{
+    if (bytes == 16) {
+        uint16_t bits;
+        memcpy(&bits, a->written + offset / 8, 2);
+        if (offset % 8 == 0)
+            return bits == 0xffff;
+    }
+    if (bytes < 8) {
+        const uint32_t mask = (1u << bytes) - 1;
+        return ((uint32_t)(a->written[offset / 8] | a->written[offset / 8 + 1] << 8) >> offset % 8 &
+                mask) == mask;
+    }
+    return memory_first_unwritten(a, offset, bytes) == SIZE_MAX;
+}
+
+/* May this block touch what the block with that stamp wrote? Both fenced and used atomics: taken as
+ * handed over. */
+static bool foreign(const Warp *w, uint32_t stamp, bool atomic)
+{
+    const Launch *launch = w->launch;
+    const uint32_t owner = stamp & 0x7fffffff, mine = launch->first_stamp + launch->block_number;
+    if (owner < launch->first_stamp || owner == mine)
+        return false;
+    if (atomic && (stamp & 0x80000000))
+        return false;
+    const uint8_t both = BLOCK_FENCED | BLOCK_ATOMIC;
+    return !((launch->block_flags[owner - launch->first_stamp] & both) == both &&
+             (launch->block_flags[launch->block_number] & both) == both);
+}
+
+static unsigned granule_shift(const Warp *w)
+{
+    return (unsigned)__builtin_ctz(w->launch->kernel->global_granule);
+}
+
+static const char *check_owner(const Warp *w, const Allocation *a, size_t offset, uint32_t bytes)
+{
+    if (a->written_since != w->launch->first_stamp)
+        return NULL;
+    const unsigned shift = granule_shift(w);
+    for (size_t i = offset >> shift; i <= (offset + bytes - 1) >> shift; i++)
+        if (foreign(w, a->owner[i], false))
+            return "race: read of what another block of this launch has written";
+    return NULL;
+}
+
+static const char *take_ownership(const Warp *w, Allocation *a, size_t offset, uint32_t bytes,
+                                  bool atomic)
+{
+    const unsigned shift = granule_shift(w);
+    const uint32_t mine = w->launch->first_stamp + w->launch->block_number;
+    if (!a->owner)
+        a->owner = g_new0(uint32_t, a->size + 1);
+    a->written_since = w->launch->first_stamp;
+    for (size_t i = offset >> shift; i <= (offset + bytes - 1) >> shift; i++) {
+        if (foreign(w, a->owner[i], atomic))
+            return "race: write over what another block of this launch has written";
+        a->owner[i] = mine | (atomic ? 0x80000000 : 0);
+    }
+    return NULL;
+}
+
+const uint8_t *global_read(Warp *w, int lane, uint64_t address, uint32_t bytes)
+{
+    const Allocation *a = memory_find(address);
+    const char *wrong = global_misplaced(w, a, address, bytes, alignment(bytes));
+    if (wrong)
+        global_fault(w, lane, wrong, address, bytes);
+    const size_t offset = (size_t)(address - a->base);
+    if (!all_written(a, offset, bytes))
+        wrong = "read of memory that was never written";
+    else
+        wrong = check_owner(w, a, offset, bytes);
+    if (wrong)
+        global_fault(w, lane, wrong, address, bytes);
+    return a->data + offset;
+}
+
+static uint8_t *global_store(Warp *w, int lane, uint64_t address, uint32_t bytes, bool atomic)
+{
+    Allocation *a = memory_find(address);
+    const char *wrong = global_misplaced(w, a, address, bytes, alignment(bytes));
+    if (wrong)
+        global_fault(w, lane, wrong, address, bytes);
+    const size_t offset = (size_t)(address - a->base);
+    if (atomic && !all_written(a, offset, bytes))
+        wrong = "atomic operation on memory that was never written";
+    else
+        wrong = take_ownership(w, a, offset, bytes, atomic);
+    if (wrong)
+        global_fault(w, lane, wrong, address, bytes);
+    memory_mark_written(a, offset, bytes);
+    return a->data + offset;
+}
+
+uint8_t *global_write(Warp *w, int lane, uint64_t address, uint32_t bytes)
+{
+    return global_store(w, lane, address, bytes, false);
+}
+
+uint8_t *global_atomic(Warp *w, int lane, uint64_t address, uint32_t bytes)
+{
+    w->launch->block_flags[w->launch->block_number] |= BLOCK_ATOMIC;
+    return global_store(w, lane, address, bytes, true);
+}
+
+const uint8_t *global_read_span(Warp *w, uint64_t address, uint32_t bytes)
+{
+    const Allocation *a = memory_find(address);
+    if (global_misplaced(w, a, address, bytes * LANES, alignment(bytes)))
+        return NULL;
+    const size_t offset = (size_t)(address - a->base);
+    if (!all_written(a, offset, bytes * LANES) || check_owner(w, a, offset, bytes * LANES))
+        return NULL;
+    return a->data + offset;
+}
+
+uint8_t *global_write_span(Warp *w, uint64_t address, uint32_t bytes)
+{
+    Allocation *a = memory_find(address);
+    if (global_misplaced(w, a, address, bytes * LANES, alignment(bytes)))
+        return NULL;
+    const size_t offset = (size_t)(address - a->base);
+    if (take_ownership(w, a, offset, bytes * LANES, false))
+        return NULL;
+    memory_mark_written(a, offset, bytes * LANES);
+    return a->data + offset;
+}
+
+/* --- local memory --- */
+
+static size_t local_place(Warp *w, int lane, uint64_t address, uint32_t bytes)
+{
+    const uint32_t size = w->launch->kernel->local_bytes;
+    if (address + bytes > size)
+        launch_fault(w, lane, "out of bounds (local address " HEX ", %u bytes, of %u)", address,
+                     bytes, size);
+    if (address & (alignment(bytes) - 1))
+        launch_fault(w, lane, "misaligned (local address " HEX ", %u bytes)", address, bytes);
+    return (size_t)lane * size + (size_t)address;
+}
+
+const uint8_t *local_read(Warp *w, int lane, uint64_t address, uint32_t bytes)
+{
+    const size_t at = local_place(w, lane, address, bytes);
+    if (memchr(w->local_written + at, 0, bytes))
+        launch_fault(w, lane, "read of local memory that was never written (local address " HEX ")",
+                     address);
+    return w->local + at;
+}
+
+uint8_t *local_write(Warp *w, int lane, uint64_t address, uint32_t bytes)
+{
+    const size_t at = local_place(w, lane, address, bytes);
+    memset(w->local_written + at, 1, bytes);
+    return w->local + at;
+}

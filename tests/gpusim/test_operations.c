@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The interpreter's arithmetic against C, expression by expression: the lists here repeat those of
+ * kernels/operations.cu in the same order. Inputs mix edge cases with random numbers.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "test_host.h"
+
+#define COUNT 256
+
+static const guint32 edges[] = {0,          1,          2,          7,          0x7fffffff,
+                                0x80000000, 0xffffffff, 0x80000001, 0x0000ffff, 0x00008000};
+
+static guint32 word_with_edges(int i)
+{
+    return i % 3 ? random_word() : edges[random_word() % G_N_ELEMENTS(edges)];
+}
+
+/* Runs a kernel of (in, out, n) on COUNT pairs and returns its COUNT * results numbers. */
+static void *run(const char *kernel, const void *in, gsize in_bytes, gsize out_bytes)
+{
+    Fixture f;
+    int n = COUNT;
+    void *out = g_malloc(out_bytes);
+    fixture_begin(&f, "operations.ptx");
+    CUdeviceptr pin = upload(in, in_bytes), pout = upload(NULL, out_bytes);
+    launch(&f, kernel, (COUNT + 95) / 96, 96, (void *[]){&pin, &pout, &n});
+    OK(cu.cuMemcpyDtoH_v2(out, pout, out_bytes));
+    OK(cu.cuMemFree_v2(pin));
+    OK(cu.cuMemFree_v2(pout));
+    expect_no_reports();
+    fixture_end(&f);
+    expect_no_reports();
+    return out;
+}
+
+static guint32 rotate_in(guint32 low, guint32 high, int left)
+{
+    return (guint32)((((guint64)high << 32 | low) << left) >> 32);
+}
+
+static guint32 permute(guint32 a, guint32 b, guint32 selector)
+{
+    guint8 bytes[8];
+    guint32 r = 0;
+    memcpy(bytes, &a, 4);
+    memcpy(bytes + 4, &b, 4);
+    for (int i = 0; i < 4; i++)
+        r |= (guint32)bytes[(selector >> (4 * i)) & 7] << (8 * i);
+    return r;
+}
+
+static guint32 reverse(guint32 a)
+{
+    guint32 r = 0;
+    for (int i = 0; i < 32; i++)
+        r = r << 1 | ((a >> i) & 1);
+    return r;
+}
+
+static void expected_32(guint32 a, guint32 b, guint32 *o)
+{
+    const gint32 sa = (gint32)a, sb = (gint32)b, d = sb | 1, ha = sa >> 1, hb = sb >> 1;
+    const guint32 list[24] = {
+        a / (b | 1),
+        d == -1 ? 0u - a : (guint32)(sa / d),
+        a % (b | 1),
+        d == -1 ? 0 : (guint32)(sa % d),
+        (guint32)((guint64)a * b >> 32),
+        (guint32)((guint64)((gint64)sa * sb) >> 32),
+        (guint32)__builtin_popcount(a),
+        a ? (guint32)__builtin_clz(a) : 32,
+        reverse(a),
+        permute(a, b, 0x5140 + (b & 7)),
+        a >> (b & 31),
+        (guint32)(sa >> (b & 31)),
+        a << (b & 31),
+        (guint32)MIN(sa, sb),
+        MAX(a, b),
+        sa < 0 ? 0u - a : a,
+        rotate_in(a, b, 7),
+        (guint32)(((guint64)b << 32 | a) >> 9),
+        a < b ? a ^ b : a & ~b,
+        (guint16)(a * b),
+        (guint32)(gint32)(gint16)(a + b),
+        (guint32)(gint32)(gint8)a,
+        a + (guint32)(ha > hb ? ha - hb : hb - ha),
+        (sa > 5 && sb < 7) || a == b,
+    };
+    memcpy(o, list, sizeof list);
+}
+
+static void test_32(void)
+{
+    guint32 in[COUNT][2], want[24];
+    random_seed(1);
+    for (int i = 0; i < COUNT; i++)
+        for (int j = 0; j < 2; j++)
+            in[i][j] = word_with_edges(i + j);
+    guint32 *out = run("operations_32", in, sizeof in, COUNT * sizeof want);
+    for (int i = 0; i < COUNT; i++) {
+        expected_32(in[i][0], in[i][1], want);
+        for (int j = 0; j < 24; j++)
+            if (out[i * 24 + j] != want[j])
+                g_error("operations_32 %d of %08x, %08x: %08x instead of %08x", j, in[i][0],
+                        in[i][1], out[i * 24 + j], want[j]);
+    }
+    g_free(out);
+}
+
+static void expected_64(guint64 a, guint64 b, guint64 *o)
+{
+    const gint64 sa = (gint64)a, sb = (gint64)b, d = sb | 1;
+    const guint64 list[14] = {
+        a / (b | 1),
+        d == -1 ? 0u - a : (guint64)(sa / d),
+        a % (b | 1),
+        d == -1 ? 0 : (guint64)(sa % d),
+        (guint64)((unsigned __int128)a * b >> 64),
+        (guint64)((unsigned __int128)((__int128)sa * sb) >> 64),
+        a * b + 12345,
+        a >> (b & 63),
+        (guint64)(sa >> (b & 63)),
+        a << (b & 63),
+        (guint64)MIN(sa, sb),
+        (guint64)__builtin_popcountll(a) + (a ? (guint64)__builtin_clzll(a) : 64),
+        sa < sb ? (guint64)(gint64)(gint32)a : (guint64)(guint32)b,
+        (guint64)(gint64)(gint32)a * (guint64)(gint64)(gint32)b,
+    };
+    memcpy(o, list, sizeof list);
+}
+
+static void test_64(void)
+{
+    guint64 in[COUNT][2], want[14];
+    random_seed(2);
+    for (int i = 0; i < COUNT; i++)
+        for (int j = 0; j < 2; j++)
+            in[i][j] = (guint64)word_with_edges(i + j) << 32 | word_with_edges(i);
+    guint64 *out = run("operations_64", in, sizeof in, COUNT * sizeof want);
+    for (int i = 0; i < COUNT; i++) {
+        expected_64(in[i][0], in[i][1], want);
+        for (int j = 0; j < 14; j++)
+            if (out[i * 14 + j] != want[j])
+                g_error("operations_64 %d of %016" G_GINT64_MODIFIER "x, %016" G_GINT64_MODIFIER
+                        "x: %016" G_GINT64_MODIFIER "x instead of %016" G_GINT64_MODIFIER "x",
+                        j, in[i][0], in[i][1], out[i * 14 + j], want[j]);
+    }
+    g_free(out);
+}
+
+/* Rounds to a format with `digits` bits behind the point and that least exponent, as a float. */
+static float rounded(double x, int digits, int least)
+{
+    int exponent;
+    if (x == 0.0 || !isfinite(x))
+        return (float)x;
+    frexp(x, &exponent);
+    exponent = MAX(exponent - 1, least);
+    return (float)ldexp(rint(ldexp(x, digits - exponent)), exponent - digits);
+}
+
+static float as_half(double x)
+{
+    const float r = rounded(x, 10, -14);
+    return fabsf(r) > 65504.0f ? copysignf(INFINITY, r) : r;
+}
+
+static float negate_bits(float a)
+{
+    guint32 u;
+    memcpy(&u, &a, 4);
+    u ^= 0x80000000u;
+    memcpy(&a, &u, 4);
+    return a;
+}
+
+static void expected_float(float a, float b, float *o)
+{
+    const float list[24] = {
+        a + b,
+        a * b,
+        a / b,
+        fmaf(a, b, a),
+        sqrtf(fabsf(a)),
+        fminf(a, b),
+        fmaxf(a, b),
+        roundf(a),
+        rintf(a),
+        truncf(a),
+        floorf(a),
+        ceilf(b),
+        (float)(gint32)a,
+        (float)(guint32)fabsf(b),
+        rounded(a, 7, -126),
+        as_half(a),
+        (float)((double)a * b + 0.125),
+        a > 0.0f ? fminf(a, 1.0f) : 0.0f,
+        a < b || isnan(a) ? 1.0f : 0.0f,
+        negate_bits(a),
+        (float)(gint64)a,
+        copysignf(a, b),
+        rounded(a, 7, -126) + 2.0f * rounded(b, 7, -126),
+        as_half((double)as_half(a) * as_half(b) + 1.0),
+    };
+    memcpy(o, list, sizeof list);
+}
+
+static void test_float(void)
+{
+    static const float special[] = {0.0f,  -0.0f,    0.5f,     -0.5f, 1.5f,  2.5f,
+                                    -2.5f, 65519.0f, 65504.0f, 1e-7f, 3e-5f, 0.99999994f};
+    float in[COUNT][2], want[24];
+    random_seed(3);
+    for (int i = 0; i < COUNT; i++)
+        for (int j = 0; j < 2; j++)
+            in[i][j] = (i + j) % 4 ? random_float() * exp2f((float)(random_word() % 20) - 6.0f)
+                                   : special[random_word() % G_N_ELEMENTS(special)];
+    float *out = run("operations_float", in, sizeof in, COUNT * sizeof want);
+    for (int i = 0; i < COUNT; i++) {
+        expected_float(in[i][0], in[i][1], want);
+        for (int j = 0; j < 24; j++) {
+            const float got = out[i * 24 + j];
+            if (got != want[j] && !(isnan(got) && isnan(want[j])))
+                g_error("operations_float %d of %.9g, %.9g: %.9g instead of %.9g", j, in[i][0],
+                        in[i][1], got, want[j]);
+        }
+    }
+    g_free(out);
+}
+
+static void test_approximate(void)
+{
+    float in[COUNT][2];
+    random_seed(4);
+    for (int i = 0; i < COUNT; i++)
+        for (int j = 0; j < 2; j++)
+            in[i][j] = random_float() * 4.0f + 0.01f;
+    float *out = run("operations_approximate", in, sizeof in, COUNT * 8 * 4);
+    for (int i = 0; i < COUNT; i++) {
+        const double a = in[i][0], b = in[i][1];
+        const double want[8] = {exp(a),  exp(b), 1.0 / sqrt(fabs(a)), a / b, log(fabs(b)),
+                                tanh(a), sin(b), pow(fabs(a), 0.75)};
+        for (int j = 0; j < 8; j++)
+            /* the hardware's approximations promise 2^-20 or so; ours are nearer */
+            if (fabs(out[i * 8 + j] - want[j]) > 4e-6 * (1.0 + fabs(want[j])))
+                g_error("operations_approximate %d of %.9g, %.9g: %.9g instead of %.9g", j, a, b,
+                        out[i * 8 + j], want[j]);
+    }
+    g_free(out);
+}
+
+static void expected_warp(const guint32 *v, const guint32 *x, guint32 l, guint32 *o)
+{
+    memset(o, 0, 12 * 4);
+    o[0] = x[l >= 3 ? l - 3 : l];
+    o[1] = x[(l & 15) + 5 < 16 ? l + 5 : l];
+    o[2] = x[l ^ 9];
+    o[3] = x[(l & ~7u) | (v[l] & 7)];
+    o[6] = 1;
+    for (guint32 m = 0; m < 32; m++) {
+        o[4] |= (x[m] & 1) << m;
+        o[5] |= m == (v[0] & 31);
+        o[6] &= x[m] > 10;
+        o[7] |= (guint32)((v[m] & 3) == (v[l] & 3)) << m;
+        o[8] += v[m];
+        o[9] = m && (gint32)o[9] > (gint32)x[m] ? o[9] : x[m];
+    }
+    if (l & 1) {
+        o[10] = x[l ^ 2];
+        o[11] = 16;
+        return;
+    }
+    const guint32 by_case[8] = {v[l] + 1, v[l] * 3,  v[l] ^ 0x55, v[l] - 9,
+                                ~v[l],    v[l] >> 3, 42,          42};
+    o[10] = by_case[v[l] & 7];
+}
+
+static void test_warp(void)
+{
+    enum { THREADS = 64 };
+    Fixture f;
+    guint32 in[THREADS], x[THREADS], out[THREADS][12], want[12];
+    random_seed(5);
+    for (int i = 0; i < THREADS; i++) {
+        x[i] = in[i] = random_word();
+        for (guint32 k = 0; k < (in[i] & 7); k++)
+            x[i] = x[i] * 1664525u + 1013904223u;
+    }
+    fixture_begin(&f, "operations.ptx");
+    CUdeviceptr pin = upload(in, sizeof in), pout = upload(NULL, sizeof out);
+    launch(&f, "operations_warp", 1, THREADS, (void *[]){&pin, &pout});
+    OK(cu.cuMemcpyDtoH_v2(out, pout, sizeof out));
+    for (guint32 i = 0; i < THREADS; i++) {
+        const guint32 first = i & ~31u;
+        expected_warp(in + first, x + first, i & 31, want);
+        want[5] = (in[0] & 31) < 32;
+        for (int j = 0; j < 12; j++)
+            if (out[i][j] != want[j])
+                g_error("operations_warp %d of thread %u: %08x instead of %08x", j, i, out[i][j],
+                        want[j]);
+    }
+    OK(cu.cuMemFree_v2(pin));
+    OK(cu.cuMemFree_v2(pout));
+    expect_no_reports();
+    fixture_end(&f);
+    expect_no_reports();
+}
+
+static void test_memory(void)
+{
+    enum { N = 300, BLOCKS = 5, THREADS = 64 };
+    static const float weights[4] = {1.0f, 2.0f, 0.5f, -3.0f};
+    Fixture f;
+    float in[N], out;
+    double want = 0.0;
+    int n = N;
+    random_seed(6);
+    for (int i = 0; i < N; i++) {
+        in[i] = random_float();
+        want += (double)in[i] * (i % 64 & 7) * 0.25 * weights[i & 3];
+    }
+    fixture_begin(&f, "operations.ptx");
+    for (unsigned seed = 0; seed < 4; seed++) {
+        cu.seed(seed);
+        CUdeviceptr pin = upload(in, sizeof in), pout = upload(NULL, 4);
+        CUdeviceptr partial = upload(NULL, BLOCKS * 4);
+        launch(&f, "operations_memory", BLOCKS, THREADS, (void *[]){&pin, &partial, &pout, &n});
+        OK(cu.cuMemcpyDtoH_v2(&out, pout, 4));
+        g_assert_cmpfloat_with_epsilon(out, want, 1e-3); /* f32 sums of 300 numbers up to 5 */
+        OK(cu.cuMemFree_v2(pin));
+        OK(cu.cuMemFree_v2(pout));
+        OK(cu.cuMemFree_v2(partial));
+    }
+    expect_no_reports();
+    fixture_end(&f);
+    expect_no_reports();
+}
+
+void add_operation_tests(void)
+{
+    g_test_add_func("/gpusim/operations/32", test_32);
+    g_test_add_func("/gpusim/operations/64", test_64);
+    g_test_add_func("/gpusim/operations/float", test_float);
+    g_test_add_func("/gpusim/operations/approximate", test_approximate);
+    g_test_add_func("/gpusim/operations/warp", test_warp);
+    g_test_add_func("/gpusim/operations/memory", test_memory);
+}
