@@ -20,6 +20,8 @@ def make_ptx(nvcc, source, precision, path):
                     "-o", path, source], check=True)
     with open(path, encoding="ascii") as f:
         text = f.read()
+    # A hint that newer compilers give and older drivers don't know.
+    text = re.sub(r'^\s*\.pragma "used_bytes_mask [^"]*";\n', "", text, flags=re.MULTILINE)
     # Comments name the compiler's build: without them the same kernels give the same bytes.
     text = re.sub(r"^//.*\n", "", text, flags=re.MULTILINE)
     text, n = re.subn(r"^\.version .*$", f".version {PTX_VERSION}", text, flags=re.MULTILINE)

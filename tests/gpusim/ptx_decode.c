@@ -98,7 +98,7 @@ static int address_constant(Builder *b, const Operand *o, int slots, uint64_t of
             b->kernel->dynamic_align = s->count;
         return builder_constant(b, slots, DYNAMIC_MARK | (uint32_t)offset);
     }
-    if (s->kind != S_SHARED && s->kind != S_VARIABLE && s->kind != S_LOCAL)
+    if (s->kind != S_SHARED && s->kind != S_VARIABLE && s->kind != S_LOCAL && s->kind != S_PARAM)
         builder_fail(b, "the address of '%s' is not implemented", o->name);
     return builder_constant(b, slots, s->address + offset);
 }
@@ -452,8 +452,6 @@ static void add_address(Builder *b, Insn *in, const Operand *o)
     } else {
         builder_fail(b, "address form not implemented");
     }
-    if (in->space == SPACE_PARAM)
-        builder_fail(b, "parameters can be read by name only");
     in->flags |= is_wide(b, in->src[0]) ? OPF_WIDE_SRC : 0;
 }
 
