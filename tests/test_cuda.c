@@ -136,6 +136,7 @@ int main(int argc, char **argv)
     g_autofree char *text = NULL;
 
     g_test_init(&argc, &argv, NULL);
+    g_test_set_nonfatal_assertions();
     open_sim();
     if (!g_file_get_contents(list, &text, NULL, NULL))
         g_error("%s can't be read", list);
