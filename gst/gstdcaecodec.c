@@ -1039,6 +1039,7 @@ gst_dcae_codec_start (GstDcaeCodec * self)
         ("slicing runs frames one at a time and can't be combined with "
             "batch-size=%u: set batch-size=1 or slicing=false",
             self->used.batch_size), (NULL));
+    gst_dcae_codec_stop (self);
     return FALSE;
   }
   if (self->used.tiling != DCAE_TILING_BLEND && has_tile_settings (&self->used))

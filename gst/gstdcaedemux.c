@@ -496,28 +496,30 @@ is_done (GstDcaeDemux * self)
       && pts > segment->start;
 }
 
-/* Goes on to the next frame that is to be sent; backwards from frame 0 wraps
- * to a number that no clip has. */
+/* The frame step frames on; n_frames or more where there is none. Backwards
+ * from frame 0 that is a number that no clip has. */
+static guint64
+step_from (GstDcaeDemux * self, guint64 frame)
+{
+  if (self->segment.rate > 0)
+    return frame + self->step;
+  return frame >= self->step ? frame - self->step : G_MAXUINT64;
+}
+
+/* Goes on to the next frame that is to be sent. */
 static void
 advance (GstDcaeDemux * self)
 {
   const GstDcaeTimeline *timeline = &self->timeline;
-  GstClockTime pts = gst_dcae_timeline_pts (timeline, self->next), to;
-  guint64 n = timeline->n_frames;
+  GstClockTime from = gst_dcae_timeline_pts (timeline, self->next);
+  GstClockTime to;
 
-  if (self->segment.rate < 0) {
-    do {
-      self->next = self->next >= self->step ? self->next - self->step
-          : G_MAXUINT64;
-      if (self->next < n)
-        to = gst_dcae_timeline_pts (timeline, self->next);
-    } while (self->next < n && pts - to < self->interval);
-  } else {
-    do {
-      self->next += self->step;
-      if (self->next < n)
-        to = gst_dcae_timeline_pts (timeline, self->next);
-    } while (self->next < n && to - pts < self->interval);
+  for (self->next = step_from (self, self->next);
+      self->next < timeline->n_frames;
+      self->next = step_from (self, self->next)) {
+    to = gst_dcae_timeline_pts (timeline, self->next);
+    if ((to > from ? to - from : from - to) >= self->interval)
+      return;
   }
 }
 

@@ -655,8 +655,11 @@ gboolean
 gst_dcae_clip_parse_length (const guint8 * bytes, const gchar * name,
     gsize * json_size, GError ** error)
 {
-  guint64 length = GST_READ_UINT64_LE (bytes);
+  guint64 length;
 
+  /* The bytes may be anywhere. */
+  memcpy (&length, bytes, sizeof (length));
+  length = GUINT64_FROM_LE (length);
   if (length < 2 || length > GST_DCAE_CLIP_MAX_JSON) {
     g_set_error (error, DCAE_ERROR, DCAE_ERROR_FORMAT,
         "%s: header length %" G_GUINT64_FORMAT " is not between 2 and %d: this "

@@ -10,6 +10,7 @@
 #include "gstdcaetimeline.h"
 
 #include <dcae.h>
+#include <string.h>
 
 /* Times stay below this, so that sums of two do not overflow. */
 #define MAX_TIME ((GstClockTime) G_MAXINT64 / 2)
@@ -59,6 +60,16 @@ gst_dcae_timeline_set_rate (GstDcaeTimeline * timeline, guint64 n_frames,
       gst_dcae_timeline_frame_end (timeline, n_frames - 1) : 0;
 }
 
+/* Entry i of a table, which may be anywhere. */
+static guint64
+read_entry (const guint8 * table, guint64 i)
+{
+  guint64 value;
+
+  memcpy (&value, table + 8 * i, sizeof (value));
+  return GUINT64_FROM_LE (value);
+}
+
 /* Whether a table holds nothing but times and -1. */
 static gboolean
 check_table (const guint8 * table, guint64 n, const gchar * name,
@@ -68,7 +79,7 @@ check_table (const guint8 * table, guint64 n, const gchar * name,
   guint64 i;
 
   for (i = 0; i < n; i++) {
-    value = (gint64) GST_READ_UINT64_LE (table + 8 * i);
+    value = (gint64) read_entry (table, i);
     if (value == -1)
       continue;
     if (value < -1 || (GstClockTime) value >= MAX_TIME) {
@@ -116,7 +127,7 @@ read_pts (GstDcaeTimeline * timeline, const guint8 * table)
   guint64 i, n = timeline->n_frames, unknown = 0;
 
   for (i = 0; i < n; i++)
-    timeline->pts[i] = table ? GST_READ_UINT64_LE (table + 8 * i)
+    timeline->pts[i] = table ? read_entry (table, i)
         : GST_CLOCK_TIME_NONE;
   for (i = 0; i < n; i++) {
     if (!GST_CLOCK_TIME_IS_VALID (timeline->pts[i]))
@@ -135,7 +146,7 @@ read_duration (GstDcaeTimeline * timeline, const guint8 * table)
 
   timeline->end = 0;
   for (i = 0; i < n; i++) {
-    duration = table ? GST_READ_UINT64_LE (table + 8 * i)
+    duration = table ? read_entry (table, i)
         : GST_CLOCK_TIME_NONE;
     if (!GST_CLOCK_TIME_IS_VALID (duration))
       duration = i + 1 < n ? timeline->pts[i + 1] - timeline->pts[i]

@@ -161,15 +161,15 @@ static double *dense(const CheckTensor *t)
 }
 
 /* The error of a chain of k products grows like sqrt(k) roundings of its running sum; five
- * roundings are for what follows the sum. The worst error of a direct form over many seeds was 0.4
- * of this. Winograd's transforms enlarge the terms before they cancel: its worst was 1.3 times the
- * direct tolerance, and 5 times with a constant picture, where the errors of the weights do not
- * average out. */
+ * roundings are for what follows the sum. The worst error over many seeds was 0.4 of this.
+ * Winograd's is the same with normal numbers; but it takes the neighbours of a pixel along, so
+ * where they are much larger than the pixel's own terms, or all equal, when the errors of the
+ * weights do not average out, it reached 3.7 times as much. */
 static double tolerance(const DcaeLayer *l, CheckFill fill)
 {
     double terms = (double)l->in_c * l->ksize * l->ksize;
     gboolean transformed = l->ksize == 3 && l->stride == 1 && l->in_c >= 16;
-    double factor = !transformed ? 1 : fill == CHECK_CONSTANT ? 10 : 3;
+    double factor = transformed && fill != CHECK_NORMAL ? 8 : 1;
     return ldexp(1, -24) * (5 + 2 * sqrt(terms)) * factor;
 }
 

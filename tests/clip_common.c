@@ -93,6 +93,13 @@ void write_bytes(const gchar *path, GBytes *bytes, gsize size)
 
 /* ---- reading ---- */
 
+static guint64 read_u64(const guint8 *bytes)
+{
+    guint64 value;
+    memcpy(&value, bytes, sizeof value);
+    return GUINT64_FROM_LE(value);
+}
+
 static const gint64 *read_table(const Clip *clip, const gchar *name)
 {
     const DcaeTensor *tensor = dcae_safetensors_header_find(clip->header, name);
@@ -103,7 +110,7 @@ static const gint64 *read_table(const Clip *clip, const gchar *name)
     fail_unless_equals_uint64(tensor->shape[0], clip->n_frames);
     gint64 *table = g_new(gint64, clip->n_frames + 1);
     for (guint64 i = 0; i < clip->n_frames; i++)
-        table[i] = (gint64)GST_READ_UINT64_LE(clip->data + tensor->begin + 8 * i);
+        table[i] = (gint64)read_u64(clip->data + tensor->begin + 8 * i);
     return table;
 }
 
@@ -114,7 +121,7 @@ void clip_read_unfinished(Clip *clip, GBytes *bytes)
     const guint8 *start = g_bytes_get_data(bytes, &size);
     *clip = (Clip){.bytes = bytes};
     fail_unless(size > 8);
-    clip->header_size = 8 + GST_READ_UINT64_LE(start);
+    clip->header_size = 8 + read_u64(start);
     fail_unless(clip->header_size <= size);
     fail_unless_equals_int(clip->header_size % 8, 0);
     clip->header = dcae_safetensors_header_parse(start + 8, clip->header_size - 8, "clip", &error);
@@ -414,8 +421,7 @@ guint player_run(Player *player)
     gst_element_set_state(player->pipeline, GST_STATE_PLAYING);
     for (;;) {
         GstSample *sample = NULL;
-        g_signal_emit_by_name(player->sink, "try-pull-sample", (guint64)(10 * GST_MSECOND),
-                              &sample);
+        g_signal_emit_by_name(player->sink, "try-pull-sample", (guint64)(2 * GST_MSECOND), &sample);
         if (sample) {
             gst_sample_unref(sample);
             n++;

@@ -69,6 +69,9 @@ static void assert_frames(Player *player, gint first, gint last, gint step)
 static void assert_end(Player *player)
 {
     fail_unless(player_pull(player) == NULL);
+    gboolean eos;
+    g_object_get(player->sink, "eos", &eos, NULL);
+    fail_unless(eos, "no end");
 }
 
 /* ---- playing ---- */

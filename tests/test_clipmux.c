@@ -258,7 +258,8 @@ GST_START_TEST(test_disk_full)
         Mux mux;
         Clip clip;
         GstFlowReturn ret = GST_FLOW_OK;
-        mux_init(&mux, "dcaemux refresh-interval=1", TRUE, CAPS_FULL);
+        /* The count is right before the tables follow, without a refresh in between too. */
+        mux_init(&mux, k == 1 ? "dcaemux" : "dcaemux refresh-interval=1", TRUE, CAPS_FULL);
         mux.room = rooms[k];
         for (guint i = 0; i < 5 && ret == GST_FLOW_OK; i++)
             ret = mux_push(&mux, i);

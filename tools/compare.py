@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Compares a video with its reconstruction: prints the PSNR, and draws a frame from the middle of both side by side.
 
-usage: compare.py [--gain N] ORIGINAL RECONSTRUCTION OUT.png
+usage: compare.py [--gain N] [--frames N] ORIGINAL RECONSTRUCTION OUT.png
 
 Any two files that GStreamer plays and that have the same size and number of frames. Needs gst-launch-1.0 and Debian's
 python3-numpy and python3-pil, hence the interpreter's path above. Frames are read as they are decoded and a few are
@@ -82,11 +82,11 @@ def psnr(a, b):
     return min(IDENTICAL, 10 * math.log10(255 ** 2 / error)) if error > 0 else IDENTICAL
 
 
-def measure(original, reconstruction):
+def measure(original, reconstruction, frames):
     """Returns the PSNR of every frame, and (number, original, reconstruction) of a frame near the middle."""
     values, kept, step = [], [], 1
     ours, theirs = original.frames(), reconstruction.frames()
-    while True:
+    while frames is None or len(values) < frames:
         a, b = next(ours, None), next(theirs, None)
         if a is None or b is None:
             break
@@ -95,7 +95,7 @@ def measure(original, reconstruction):
         if len(kept) == KEEP:
             kept, step = kept[::2], step * 2
         values.append(psnr(a, b))
-    if (a is None) != (b is None):
+    if len(values) != frames and (a is None) != (b is None):
         longer, shorter = (original, reconstruction) if b is None else (reconstruction, original)
         raise VideoError(f"{shorter.path} has {len(values)} frames and {longer.path} has more")
     if not values:
@@ -136,7 +136,7 @@ def compare(args):
     if sizes[0] != sizes[1]:
         raise VideoError("{} is {}x{} and {} is {}x{}: sizes must be the same".format(
             original.path, *sizes[0], reconstruction.path, *sizes[1]))
-    values, frame = measure(original, reconstruction)
+    values, frame = measure(original, reconstruction, args.frames)
     draw(frame, args.gain).save(args.out)
     print(f"{Path(args.reconstruction).name}: {len(values)} frames of {original.width}x{original.height}, "
           f"PSNR {sum(values) / len(values):.2f} dB (mean of frames), {min(values):.2f} dB (worst frame)")
@@ -145,6 +145,7 @@ def compare(args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gain", type=float, default=5, help="how much the error is enlarged (default 5)")
+    parser.add_argument("--frames", type=int, help="compare only so many frames (default all)")
     parser.add_argument("original")
     parser.add_argument("reconstruction")
     parser.add_argument("out", help="picture to write")

@@ -10,11 +10,14 @@
 #include "cpu_families.h"
 #include "vec.h"
 
-#define PIXELS 64    /* of a chunk of ATTN_SUM */
-#define TILE 4       /* pixels of a register tile */
-#define SUM_ROWS 8   /* rows of the state in a register tile */
-#define APPLY_ROWS 4 /* picture rows a task of ATTN_APPLY, which transposes the state once */
-#define GROUPS 16    /* groups a task of GROUPED_LINEAR */
+#define PIXELS 64     /* of a chunk of ATTN_SUM */
+#define AHEAD 16      /* pixels that loads for ATTN_SUM look ahead */
+#define LINE 16       /* floats of a cache line */
+#define TILE 4        /* pixels of a register tile */
+#define SUM_ROWS 8    /* rows of the state in a register tile */
+#define APPLY_HEADS 4 /* heads a task of ATTN_APPLY, whose channels are neighbours in memory */
+#define APPLY_ROWS 4  /* picture rows a task of ATTN_APPLY, which transposes the state once */
+#define GROUPS 4      /* groups a task of GROUPED_LINEAR: their weights stay in L1 */
 #define DENOMINATOR 1e-15f
 
 static inline gsize round_up(gsize n)
@@ -22,30 +25,45 @@ static inline gsize round_up(gsize n)
     return (n + VEC_WIDTH - 1) / VEC_WIDTH * VEC_WIDTH;
 }
 
+/* `vecs` vectors of the product below, or `lanes` lanes of one. */
+VEC_INLINE void product_tile(const float *x, gsize x_stride, const float *w, gsize w_stride,
+                             gsize inputs, int pixels, int vecs, gsize lanes, float *out,
+                             gsize out_stride)
+{
+    vec sum[TILE * 2];
+    VEC_UNROLL
+    for (int t = 0; t < pixels * vecs; t++)
+        sum[t] = vec_zero();
+    for (gsize i = 0; i < inputs; i++, w += w_stride) {
+        VEC_UNROLL
+        for (int t = 0; t < pixels * vecs; t++)
+            sum[t] = vec_fma(vec_set1(x[t / vecs * x_stride + i]),
+                             vec_load(w + t % vecs * VEC_WIDTH), sum[t]);
+    }
+    VEC_UNROLL
+    for (int t = 0; t < pixels * vecs; t++) {
+        float *to = out + t / vecs * out_stride + t % vecs * VEC_WIDTH;
+        if (lanes == VEC_WIDTH)
+            vec_store(to, sum[t]);
+        else
+            vec_store_n(to, sum[t], lanes);
+    }
+}
+
 /* out[p][0..n) = sum over i of x[p][i] · w[i][0..n) for `pixels` pixels. w: [inputs][w_stride],
  * padded with zeros to whole vectors. */
 VEC_INLINE void product(const float *x, gsize x_stride, const float *w, gsize w_stride,
                         gsize inputs, int pixels, float *out, gsize out_stride, gsize n)
 {
-    for (gsize j = 0; j < n; j += VEC_WIDTH) {
-        vec sum[TILE];
-        VEC_UNROLL
-        for (int p = 0; p < pixels; p++)
-            sum[p] = vec_zero();
-        for (gsize i = 0; i < inputs; i++) {
-            vec weight = vec_load(w + i * w_stride + j);
-            VEC_UNROLL
-            for (int p = 0; p < pixels; p++)
-                sum[p] = vec_fma(vec_set1(x[p * x_stride + i]), weight, sum[p]);
-        }
-        VEC_UNROLL
-        for (int p = 0; p < pixels; p++) {
-            if (n - j >= VEC_WIDTH)
-                vec_store(out + p * out_stride + j, sum[p]);
-            else
-                vec_store_n(out + p * out_stride + j, sum[p], n - j);
-        }
-    }
+    gsize j = 0;
+    for (; j + 2 * VEC_WIDTH <= n; j += 2 * VEC_WIDTH)
+        product_tile(x, x_stride, w + j, w_stride, inputs, pixels, 2, VEC_WIDTH, out + j,
+                     out_stride);
+    for (; j + VEC_WIDTH <= n; j += VEC_WIDTH)
+        product_tile(x, x_stride, w + j, w_stride, inputs, pixels, 1, VEC_WIDTH, out + j,
+                     out_stride);
+    if (j < n)
+        product_tile(x, x_stride, w + j, w_stride, inputs, pixels, 1, n - j, out + j, out_stride);
 }
 
 /* ---- GROUPED_LINEAR: packed [group][input][outputs rounded up] */
@@ -90,20 +108,19 @@ static void grouped_run(const DcaeCpuCall *call, gsize task, void *scratch)
     gsize g0 = task % blocks * GROUPS, g1 = MIN(g0 + GROUPS, layer->groups);
     gsize in_stride = call->in.pixel_stride, out_stride = call->out.pixel_stride;
     guint y = call->y0 + (guint)(task / blocks), w = call->out.w;
-    for (gsize g = g0; g < g1; g++) {
-        const float *weight = call->packed + g * inputs * stride;
-        const float *in = dcae_rows_at(&call->in, y, 0) + g * inputs;
-        float *out = dcae_rows_at(&call->out, y, 0) + g * outputs;
-        guint x = 0;
-        for (; x + TILE <= w; x += TILE)
-            product(in + x * in_stride, in_stride, weight, stride, inputs, TILE,
-                    out + x * out_stride, out_stride, outputs);
-        for (; x < w; x++)
-            product(in + x * in_stride, in_stride, weight, stride, inputs, 1, out + x * out_stride,
-                    out_stride, outputs);
-    }
+    const float *in = dcae_rows_at(&call->in, y, 0);
+    float *out = dcae_rows_at(&call->out, y, 0);
+    guint x = 0;
+    for (; x + TILE <= w; x += TILE)
+        for (gsize g = g0; g < g1; g++)
+            product(in + x * in_stride + g * inputs, in_stride, call->packed + g * inputs * stride,
+                    stride, inputs, TILE, out + x * out_stride + g * outputs, out_stride, outputs);
+    for (; x < w; x++)
+        for (gsize g = g0; g < g1; g++)
+            product(in + x * in_stride + g * inputs, in_stride, call->packed + g * inputs * stride,
+                    stride, inputs, 1, out + x * out_stride + g * outputs, out_stride, outputs);
     gsize padding = g1 == layer->groups ? dcae_out_padding(call) : 0;
-    for (guint x = 0; padding > 0 && x < w; x++)
+    for (x = 0; padding > 0 && x < w; x++)
         memset(dcae_rows_at(&call->out, y, x) + call->out.c, 0, padding * sizeof(float));
 }
 
@@ -125,6 +142,9 @@ static void load_chunk(const DcaeCpuCall *call, gsize head, guint y, guint x, gs
     gsize d = call->op->head_dim, padded = round_up(d);
     for (gsize p = 0; p < n; p++, chunk += 2 * padded) {
         const float *in = dcae_rows_at(&call->in, y, x + (guint)p) + head * 2 * d;
+        /* A head's part of a pixel is too short for the processor to see a pattern. */
+        for (gsize i = 0; i < 2 * d; i += LINE)
+            __builtin_prefetch(in + AHEAD * call->in.pixel_stride + i);
         for (gsize i = 0; i < d; i += VEC_WIDTH) {
             gsize lanes = MIN(d - i, VEC_WIDTH);
             vec_store(chunk + i, vec_max(vec_zero(), vec_load_n(in + i, lanes)));
@@ -175,18 +195,24 @@ static void sum_run(const DcaeCpuCall *call, gsize head, void *scratch)
         }
 }
 
-/* ---- ATTN_APPLY: a task is APPLY_ROWS rows of one head; scratch: the state transposed, so that
- * outputs are the lanes and the denominator one more output, relu(q) and the sums of a tile */
+/* ---- ATTN_APPLY: a task is APPLY_ROWS rows of APPLY_HEADS heads; scratch: relu(q) and the sums of
+ * a tile, then the states of the heads transposed, so that outputs are the lanes and the
+ * denominator is one more output */
+
+static gsize head_blocks(const DcaeCpuCall *call)
+{
+    return (call->op->heads + APPLY_HEADS - 1) / APPLY_HEADS;
+}
 
 static gsize apply_n_tasks(const DcaeCpuCall *call)
 {
-    return (call->y1 - call->y0 + APPLY_ROWS - 1) / APPLY_ROWS * call->op->heads;
+    return (call->y1 - call->y0 + APPLY_ROWS - 1) / APPLY_ROWS * head_blocks(call);
 }
 
 static gsize apply_scratch_bytes(const DcaeCpuCall *call)
 {
     gsize d = call->op->head_dim, stride = round_up(d + 1);
-    return (d * stride + TILE * (round_up(d) + stride)) * sizeof(float);
+    return (TILE * (round_up(d) + stride) + APPLY_HEADS * d * stride) * sizeof(float);
 }
 
 static void transpose_state(const float *state, gsize d, float *to)
@@ -199,17 +225,17 @@ static void transpose_state(const float *state, gsize d, float *to)
 }
 
 VEC_INLINE void apply_tile(const DcaeCpuCall *call, gsize head, guint y, guint x, int pixels,
-                           float *scratch)
+                           float *scratch, const float *state)
 {
     gsize d = call->op->head_dim, stride = round_up(d + 1), padded = round_up(d);
-    float *q = scratch + d * stride, *sums = q + TILE * padded;
+    float *q = scratch, *sums = q + TILE * padded;
     for (int p = 0; p < pixels; p++) {
         const float *in = dcae_rows_at(&call->in, y, x + p) + head * d;
         for (gsize i = 0; i < d; i += VEC_WIDTH)
             vec_store(q + p * padded + i,
                       vec_max(vec_zero(), vec_load_n(in + i, MIN(d - i, VEC_WIDTH))));
     }
-    product(q, padded, scratch, stride, d, pixels, sums, stride, stride);
+    product(q, padded, state, stride, d, pixels, sums, stride, stride);
     for (int p = 0; p < pixels; p++) {
         float *out = dcae_rows_at(&call->out, y, x + p) + head * d;
         vec denominator = vec_set1(sums[p * stride + d] + DENOMINATOR);
@@ -221,17 +247,23 @@ VEC_INLINE void apply_tile(const DcaeCpuCall *call, gsize head, guint y, guint x
 
 static void apply_run(const DcaeCpuCall *call, gsize task, void *scratch)
 {
-    gsize d = call->op->head_dim, heads = call->op->heads, head = task % heads;
-    guint y0 = call->y0 + (guint)(task / heads) * APPLY_ROWS, y1 = MIN(y0 + APPLY_ROWS, call->y1);
-    gsize padding = head == heads - 1 ? dcae_out_padding(call) : 0;
+    gsize d = call->op->head_dim, heads = call->op->heads, blocks = head_blocks(call);
+    gsize head0 = task % blocks * APPLY_HEADS, n = MIN(heads - head0, APPLY_HEADS);
+    guint y0 = call->y0 + (guint)(task / blocks) * APPLY_ROWS, y1 = MIN(y0 + APPLY_ROWS, call->y1);
+    gsize padding = head0 + n == heads ? dcae_out_padding(call) : 0;
+    gsize state_floats = d * round_up(d + 1);
+    float *states = (float *)scratch + TILE * (round_up(d) + round_up(d + 1));
     guint w = call->out.w;
-    transpose_state(call->state + head * (d + 1) * d, d, scratch);
+    for (gsize h = 0; h < n; h++)
+        transpose_state(call->state + (head0 + h) * (d + 1) * d, d, states + h * state_floats);
     for (guint y = y0; y < y1; y++) {
         guint x = 0;
         for (; x + TILE <= w; x += TILE)
-            apply_tile(call, head, y, x, TILE, scratch);
+            for (gsize h = 0; h < n; h++)
+                apply_tile(call, head0 + h, y, x, TILE, scratch, states + h * state_floats);
         for (; x < w; x++)
-            apply_tile(call, head, y, x, 1, scratch);
+            for (gsize h = 0; h < n; h++)
+                apply_tile(call, head0 + h, y, x, 1, scratch, states + h * state_floats);
         for (x = 0; padding > 0 && x < w; x++)
             memset(dcae_rows_at(&call->out, y, x) + call->out.c, 0, padding * sizeof(float));
     }

@@ -190,9 +190,15 @@ void dcae_pool_run(DcaePool *pool, gsize n, DcaePoolTask run, gpointer data)
     atomic_store(&pool->done, 0);
     generation &= (1ull << (64 - GENERATION_SHIFT)) - 1;
     atomic_store(&pool->ticket, generation << GENERATION_SHIFT);
-    if (atomic_load(&pool->sleepers) > 0) {
+    guint sleepers = atomic_load(&pool->sleepers);
+    if (sleepers > 0) {
         g_mutex_lock(&pool->mutex);
-        g_cond_broadcast(&pool->work);
+        /* No more threads than tasks: with many threads waking is what a short loop costs. */
+        if (n - 1 >= sleepers)
+            g_cond_broadcast(&pool->work);
+        else
+            for (gsize i = 0; i < n - 1; i++)
+                g_cond_signal(&pool->work);
         g_mutex_unlock(&pool->mutex);
     }
     work_on(pool, generation, 0);

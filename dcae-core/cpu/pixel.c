@@ -72,14 +72,14 @@ static void widen_line(const DcaeImage *image, const float *from, guint w, gsize
 {
     guint shift = image->chroma_w_shift, period = 1u << shift, first, second;
     float weight;
-    /* Columns of one phase all have the same weight; the first of them has its place cut off at the
-     * border, the one a period further has not unless the line ends there. */
+    /* Columns of one phase have the same weight, except those whose places are cut off at the
+     * borders. */
     for (guint phase = 0; phase < period; phase++) {
         gsize x = phase;
         for (; x < n; x += period) {
             chroma_place((guint)x, shift, image->chroma_x, w, &first, &second, &weight);
             to[x] = from[first] + (from[second] - from[first]) * weight;
-            if (x >= period && second == first + 1)
+            if (second == first + 1)
                 break;
         }
         for (gsize k = first; x < n && k + 1 < w; x += period, k++)

@@ -70,9 +70,11 @@ VEC_INLINE void tile_product(const float *a, size_t a_stride, const float *b, si
 }
 
 /* c[rows][columns] = (add ? c : 0) + a · b for a whole block: rows a multiple of TILE_BLOCK_ROWS, b
- * panels of a packed matrix from a panel border on, columns = what tile_padded() says of them. */
-static inline void tile_block(const float *a, size_t a_stride, size_t rows, const float *b,
-                              size_t k, size_t columns, float *c, size_t c_stride, int add)
+ * panels of a packed matrix from a panel border on, columns = what tile_padded() says of them. A
+ * function of its own: tests look at its inner loops. */
+static __attribute__((noinline)) void tile_block(const float *a, size_t a_stride, size_t rows,
+                                                 const float *b, size_t k, size_t columns, float *c,
+                                                 size_t c_stride, int add)
 {
     size_t j = 0;
     for (; j + VEC_PANEL <= columns; j += VEC_PANEL) {

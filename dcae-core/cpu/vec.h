@@ -29,7 +29,9 @@
 
 #define VEC_INLINE static inline __attribute__((always_inline, unused))
 
-#if defined(__clang__)
+#if defined(__SANITIZE_ADDRESS__)
+#define VEC_UNROLL /* instrumented code in registers is no use, and takes minutes to compile */
+#elif defined(__clang__)
 #define VEC_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define VEC_UNROLL _Pragma("GCC unroll 16")

@@ -17,19 +17,22 @@
 #include "ptx.h"
 
 static GPtrArray *modules;  /* PtxModule, still loaded */
-static GHashTable *counted; /* "kernel\tline\ttext" -> hits (uint64_t *), of unloaded modules */
+static GHashTable *counted; /* "kernel\tline\ttext" -> Count, of unloaded modules */
 
-static void add_hits(GHashTable *table, char *key, uint64_t hits)
+typedef struct {
+    uint64_t hits, conflicts;
+} Count;
+
+static void add_count(GHashTable *table, char *key, Count count)
 {
-    uint64_t *old = g_hash_table_lookup(table, key);
+    Count *old = g_hash_table_lookup(table, key);
     if (old) {
-        *old += hits;
+        old->hits += count.hits;
+        old->conflicts += count.conflicts;
         g_free(key);
         return;
     }
-    uint64_t *value = g_new(uint64_t, 1);
-    *value = hits;
-    g_hash_table_insert(table, key, value);
+    g_hash_table_insert(table, key, g_memdup2(&count, sizeof count));
 }
 
 static void count_module(GHashTable *table, const PtxModule *m)
@@ -40,7 +43,8 @@ static void count_module(GHashTable *table, const PtxModule *m)
         const PtxKernel *k = g_array_index(m->owners, PtxKernel *, i);
         char *text = g_strstrip(g_strdelimit(g_strdup(lines[line - 1]), "\t", ' '));
         if (strcmp(text, "}")) /* the end that every kernel is given, usually behind its own ret */
-            add_hits(table, g_strdup_printf("%s\t%u\t%s", k->name, line, text), m->hits[i]);
+            add_count(table, g_strdup_printf("%s\t%u\t%s", k->name, line, text),
+                      (Count){m->hits[i], m->conflicts[i]});
         g_free(text);
     }
     g_strfreev(lines);
@@ -70,7 +74,7 @@ static GHashTable *collect(void)
     if (counted) {
         g_hash_table_iter_init(&i, counted);
         while (g_hash_table_iter_next(&i, &key, &value))
-            add_hits(table, g_strdup(key), *(uint64_t *)value);
+            add_count(table, g_strdup(key), *(Count *)value);
     }
     for (guint m = 0; modules && m < modules->len; m++)
         count_module(table, modules->pdata[m]);
@@ -86,7 +90,7 @@ static void add_file(GHashTable *table, FILE *f)
         if (!tab)
             continue;
         line[strcspn(line, "\n")] = 0;
-        add_hits(table, g_strdup(tab + 1), strtoull(line, NULL, 10));
+        add_count(table, g_strdup(tab + 1), (Count){.hits = strtoull(line, NULL, 10)});
     }
     free(line);
 }
@@ -110,12 +114,26 @@ void coverage_write(const char *path)
             qsort(keys, n, sizeof *keys, compare_keys);
             for (guint i = 0; i < n; i++)
                 fprintf(f, "%" G_GUINT64_FORMAT "\t%s\n",
-                        *(guint64 *)g_hash_table_lookup(table, keys[i]), (const char *)keys[i]);
+                        ((Count *)g_hash_table_lookup(table, keys[i]))->hits,
+                        (const char *)keys[i]);
             g_free(keys);
         }
     }
     if (f)
         fclose(f);
+    g_hash_table_destroy(table);
+}
+
+void coverage_write_conflicts(FILE *f)
+{
+    GHashTable *table = collect();
+    GHashTableIter i;
+    gpointer key, value;
+    g_hash_table_iter_init(&i, table);
+    while (g_hash_table_iter_next(&i, &key, &value))
+        if (((Count *)value)->conflicts)
+            fprintf(f, "conflict,%" G_GUINT64_FORMAT ",%s\n", ((Count *)value)->conflicts,
+                    g_strdelimit(key, "\t", ','));
     g_hash_table_destroy(table);
 }
 
@@ -128,7 +146,7 @@ SIM_EXPORT void gpusim_coverage(unsigned *instructions, unsigned *never_executed
     g_hash_table_iter_init(&i, table);
     while (g_hash_table_iter_next(&i, &key, &value)) {
         ++*instructions;
-        *never_executed += *(uint64_t *)value == 0;
+        *never_executed += ((Count *)value)->hits == 0;
     }
     g_hash_table_destroy(table);
 }

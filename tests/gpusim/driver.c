@@ -869,7 +869,7 @@ static void report_object(void *object, void *user)
 
 SIM_EXPORT unsigned gpusim_report_leaks(void)
 {
-    unsigned n = copy_report_leaks();
+    unsigned n = copy_report_leaks() + report_other_leaks();
     for (ObjectKind kind = OBJECT_CONTEXT; kind <= OBJECT_EVENT; kind++)
         object_each(kind, NULL, report_object, &n);
     return n;

@@ -17,9 +17,12 @@ typedef struct {
     uint64_t device_to_device;
     uint64_t launches;
     uint64_t warp_instructions;
+    uint64_t flops;             /* f32 and half additions and multiplications outside of mma */
     uint64_t mma_multiply_adds; /* by mma.sync */
     uint64_t global_read;       /* bytes that kernels read from global memory, every lane counted */
     uint64_t global_written;
+    uint64_t global_bytes_in; /* 32-byte sectors touched by a launch, each once: the bus's share */
+    uint64_t global_bytes_out;
     uint64_t shared_wavefronts; /* passes that shared memory accesses take on 32 banks of 4 bytes */
     uint64_t bank_conflicts;    /* passes beyond the least possible */
     uint64_t blas_calls;

@@ -51,6 +51,7 @@ void memory_release(Allocation *a)
     g_clear_pointer(&a->data, g_free);
     g_clear_pointer(&a->written, g_free);
     g_clear_pointer(&a->owner, g_free);
+    g_clear_pointer(&a->touched, g_free);
 }
 
 Allocation *memory_find(uint64_t address)

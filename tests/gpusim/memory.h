@@ -19,6 +19,8 @@ typedef struct Allocation {
                          until a kernel writes */
     uint32_t written_since; /* first stamp of the last launch that wrote here */
     const void *context;
+    uint8_t *touched; /* two bits per 32-byte sector: read, written in the launch `touched_in` */
+    uint32_t touched_in;
 } Allocation;
 
 /* NULL when address space or host memory is exhausted. */

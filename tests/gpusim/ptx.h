@@ -15,6 +15,7 @@
 #include <setjmp.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #define LANES 32
 #define SLOT_BYTES (LANES * 4)
@@ -99,6 +100,7 @@ struct Insn {
     uint8_t vec;         /* ... and elements */
     uint8_t mode;        /* comparison, rounding, shuffle mode, atomic operation */
     uint8_t flags;       /* OPF_ */
+    uint8_t flops;       /* f32 or half operations per lane; a fused multiply-add is two */
 };
 
 #define NO_SLOT INT32_MIN
@@ -194,7 +196,8 @@ struct PtxModule {
     GPtrArray *variables; /* PtxVariable */
     GArray *lines;        /* uint32_t: PTX line of each instruction of each kernel, for coverage */
     GArray *owners;       /* PtxKernel* of each */
-    uint64_t *hits;       /* lanes that executed it */
+    uint64_t *hits;       /* how often it was executed by some lane of a warp */
+    uint64_t *conflicts;  /* passes on shared memory beyond the least possible */
 };
 
 /* ptx_parse.c. place_variable gives a module variable its device address. On failure NULL, and
@@ -224,3 +227,5 @@ bool ptx_launch(PtxKernel *kernel, const LaunchParams *params);
 void coverage_add_module(PtxModule *module);
 void coverage_drop_module(PtxModule *module);
 void coverage_write(const char *path);
+/* Instructions with bank conflicts: conflict,count,kernel,line,text. */
+void coverage_write_conflicts(FILE *f);

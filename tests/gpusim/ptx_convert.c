@@ -422,36 +422,64 @@ static uint32_t combine(uint32_t r, uint32_t p, int logic)
     }
 }
 
-void exec_setp(Warp *w, const Insn *in)
+/* A bit per lane. */
+static uint32_t compare(const Insn *in, const void *a, const void *b)
 {
-    const void *a = row(w, in->src[0]), *b = row(w, in->src[1]);
-    uint32_t r;
     switch (in->type) {
     case T_S32:
-        r = compare_s32(a, b, in->mode);
-        break;
+        return compare_s32(a, b, in->mode);
     case T_U32:
     case T_B32:
-        r = compare_u32(a, b, in->mode);
-        break;
+        return compare_u32(a, b, in->mode);
     case T_S64:
-        r = compare_s64(a, b, in->mode);
-        break;
+        return compare_s64(a, b, in->mode);
     case T_U64:
     case T_B64:
-        r = compare_u64(a, b, in->mode);
-        break;
+        return compare_u64(a, b, in->mode);
     case T_S16:
-        r = compare_s16(a, b, in->mode);
-        break;
+        return compare_s16(a, b, in->mode);
     case T_U16:
     case T_B16:
-        r = compare_u16(a, b, in->mode);
-        break;
+        return compare_u16(a, b, in->mode);
     default:
-        r = compare_floats(a, b, in);
-        break;
+        return compare_floats(a, b, in);
     }
+}
+
+/* Both halves of each register. */
+static void set_pairs(Warp *w, const Insn *in)
+{
+    const uint32_t *a = row(w, in->src[0]), *b = row(w, in->src[1]);
+    const Type half = in->type == T_F16X2 ? T_F16 : T_BF16;
+    const uint32_t one = in->type == T_F16X2 ? 0x3c00 : 0x3f80;
+    uint32_t t[LANES];
+    for (int l = 0; l < LANES; l++) {
+        const bool low = compare_doubles(load_float(a[l] & 0xffff, half),
+                                         load_float(b[l] & 0xffff, half), in->mode);
+        const bool high =
+            compare_doubles(load_float(a[l] >> 16, half), load_float(b[l] >> 16, half), in->mode);
+        t[l] = (low ? one : 0) | (high ? one << 16 : 0);
+    }
+    put32(w, in->dst[0], t);
+}
+
+void exec_set(Warp *w, const Insn *in)
+{
+    if (in->type == T_F16X2 || in->type == T_BF16X2) {
+        set_pairs(w, in);
+        return;
+    }
+    const uint32_t r = compare(in, row(w, in->src[0]), row(w, in->src[1]));
+    const uint32_t yes = in->type2 == T_F32 ? 0x3f800000 : FULL_MASK;
+    uint32_t t[LANES];
+    for (int l = 0; l < LANES; l++)
+        t[l] = (r >> l) & 1 ? yes : 0;
+    put32(w, in->dst[0], t);
+}
+
+void exec_setp(Warp *w, const Insn *in)
+{
+    const uint32_t r = compare(in, row(w, in->src[0]), row(w, in->src[1]));
     uint32_t p = 0;
     if (in->vec != BOOL_NONE)
         p = in->flags & OPF_NOT ? ~get_pred(w, in->src[2]) : get_pred(w, in->src[2]);

@@ -243,11 +243,26 @@ static void finish(Builder *b, const Statement *s, Insn *in)
     g_array_append_vals(b->kernel->code, in, 1);
 }
 
+/* Arithmetic that counts for a comparison with the machine's peak: additions and multiplications of
+ * floats. */
+static uint8_t count_flops(const Statement *s)
+{
+    const char *type = s->parts[s->nparts - 1];
+    const bool pair = !strcmp(type, "f16x2") || !strcmp(type, "bf16x2");
+    if (!pair && strcmp(type, "f32") && strcmp(type, "f16") && strcmp(type, "bf16"))
+        return 0;
+    const bool fused = !strcmp(s->parts[0], "fma") || !strcmp(s->parts[0], "mad");
+    const bool plain =
+        !strcmp(s->parts[0], "add") || !strcmp(s->parts[0], "sub") || !strcmp(s->parts[0], "mul");
+    return (uint8_t)((fused ? 2 : plain ? 1 : 0) * (pair ? 2 : 1));
+}
+
 static void decode_by_signature(Builder *b, Statement *s, const OpEntry *entry)
 {
     const unsigned n = (unsigned)strlen(entry->signature);
     require_operands(b, s, n, n);
     Insn in = begin(s, entry->fn);
+    in.flops = count_flops(s);
     add_dst(&in, destination(b, s->operands[0], entry->signature[0]));
     for (unsigned i = 1; i < n; i++)
         add_src(&in, source(b, s->operands[i], entry->signature[i]));
@@ -348,14 +363,16 @@ static void decode_cvt(Builder *b, Statement *s)
 
 /* --- comparison --- */
 
+/* In the order of the CMP_ modes. */
+static const char *const comparisons[] = {"eq",  "ne",  "lt",  "le",  "gt",  "ge",  "lo",
+                                          "ls",  "hi",  "hs",  "equ", "neu", "ltu", "leu",
+                                          "gtu", "geu", "num", "nan", NULL};
+
 static void decode_setp(Builder *b, Statement *s)
 {
-    static const char *const modes[] = {"eq",  "ne",  "lt",  "le",  "gt",  "ge",  "lo",
-                                        "ls",  "hi",  "hs",  "equ", "neu", "ltu", "leu",
-                                        "gtu", "geu", "num", "nan", NULL};
     static const char *const logic[] = {"and", "or", "xor", NULL};
     Insn in = begin(s, exec_setp);
-    const int mode = take_one(s, modes);
+    const int mode = take_one(s, comparisons);
     const int combine = take_one(s, logic) + 1;
     if (mode < 0)
         builder_fail(b, "'%s' is not implemented", s->text);
@@ -380,6 +397,29 @@ static void decode_setp(Builder *b, Statement *s)
         add_src(&in, source(b, s->operands[3], 'q'));
         in.flags |= s->operands[3]->negated ? OPF_NOT : 0;
     }
+    finish(b, s, &in);
+}
+
+/* set.mode[.ftz].to.from d, a, b: 1.0 or 0.0 for float results, all ones or 0 for integers. */
+static void decode_set(Builder *b, Statement *s)
+{
+    require_operands(b, s, 3, 3);
+    Insn in = begin(s, exec_set);
+    const int mode = take_one(s, comparisons);
+    if (take(s, "ftz"))
+        in.flags |= OPF_FTZ;
+    in.mode = (uint8_t)(mode < 0 ? 0 : mode);
+    in.type2 = (uint8_t)take_type(s);
+    in.type = (uint8_t)take_type(s);
+    const bool pair = in.type == T_F16X2 || in.type == T_BF16X2;
+    const bool word = in.type2 == T_U32 || in.type2 == T_S32 || in.type2 == T_F32;
+    if (mode < 0 || (pair ? in.type2 != in.type : !word || type_bytes((Type)in.type) < 2))
+        builder_fail(b, "'%s' is not implemented", s->text);
+    const char class = pair ? 'w' : class_of((Type)in.type);
+    /* inline assembly gives f32 results and operands in untyped registers too */
+    add_dst(&in, destination(b, s->operands[0], 'w'));
+    add_src(&in, source(b, s->operands[1], class));
+    add_src(&in, source(b, s->operands[2], class));
     finish(b, s, &in);
 }
 
@@ -504,7 +544,7 @@ static void decode_ld(Builder *b, Statement *s)
     if (take(s, "nc"))
         in.flags |= OPF_READ_ONLY;
     add_address(b, &in, s->operands[1]);
-    if (in.space == SPACE_PARAM)
+    if (in.space == SPACE_PARAM && s->operands[1]->items->kind == O_SYMBOL)
         in.fn = exec_ld_param;
     add_elements(b, &in, s->operands[0], true);
     in.flags |= is_wide(b, in.dst[0]) ? OPF_WIDE_DST : 0;
@@ -726,9 +766,33 @@ static void decode_activemask(Builder *b, Statement *s)
     finish(b, s, &in);
 }
 
+/* bar.red.popc.u32 d, a[, threads], [!]p; bar.red.and.pred and .or.pred alike */
+static void decode_bar_red(Builder *b, Statement *s)
+{
+    static const char *const kinds[] = {"popc", "and", "or", NULL};
+    require_operands(b, s, 3, 4);
+    Insn in = begin(s, exec_nop);
+    in.flow = FLOW_BARRIER;
+    in.mode = (uint8_t)(take_one(s, kinds) + 1);
+    if (!in.mode || !take(s, in.mode == BARRIER_POPC ? "u32" : "pred"))
+        builder_fail(b, "'%s' is not implemented", s->text);
+    add_dst(&in, destination(b, s->operands[0], in.mode == BARRIER_POPC ? 'w' : 'p'));
+    in.vec = (uint8_t)(s->noperands - 2);
+    for (unsigned i = 0; i < in.vec; i++)
+        add_src(&in, source(b, s->operands[1 + i], 'w'));
+    const Operand *p = s->operands[s->noperands - 1];
+    add_src(&in, source(b, p, 'q'));
+    in.flags = p->negated ? OPF_NOT : 0;
+    finish(b, s, &in);
+}
+
 /* bar.sync a[, threads]; barrier.sync[.aligned]; bar.warp.sync mask */
 static void decode_bar(Builder *b, Statement *s)
 {
+    if (take(s, "red")) {
+        decode_bar_red(b, s);
+        return;
+    }
     Insn in = begin(s, exec_nop);
     if (take(s, "warp")) {
         require_operands(b, s, 1, 1);
@@ -740,6 +804,7 @@ static void decode_bar(Builder *b, Statement *s)
         in.flow = FLOW_BARRIER;
         take(s, "aligned");
         take(s, "cta");
+        in.vec = (uint8_t)s->noperands;
         for (unsigned i = 0; i < s->noperands; i++)
             add_src(&in, source(b, s->operands[i], 'w'));
     }
@@ -871,19 +936,33 @@ static const struct {
     const char *opcode;
     void (*decode)(Builder *, Statement *);
 } decoders[] = {
-    {"mov", decode_mov},        {"cvta", decode_cvta},
-    {"cvt", decode_cvt},        {"setp", decode_setp},
-    {"ld", decode_ld},          {"st", decode_st},
-    {"atom", decode_atom},      {"red", decode_atom},
-    {"membar", decode_fence},   {"fence", decode_fence},
-    {"cp", decode_cp},          {"shfl", decode_shfl},
-    {"vote", decode_vote},      {"match", decode_match},
-    {"redux", decode_redux},    {"activemask", decode_activemask},
-    {"bar", decode_bar},        {"barrier", decode_bar},
-    {"bra", decode_bra},        {"brx", decode_brx},
-    {"ret", decode_ret},        {"exit", decode_ret},
-    {"trap", decode_trap},      {"prefetch", decode_hint},
-    {"nanosleep", decode_hint}, {"ldmatrix", decode_ldmatrix},
+    {"mov", decode_mov},
+    {"cvta", decode_cvta},
+    {"cvt", decode_cvt},
+    {"set", decode_set},
+    {"setp", decode_setp},
+    {"ld", decode_ld},
+    {"st", decode_st},
+    {"atom", decode_atom},
+    {"red", decode_atom},
+    {"membar", decode_fence},
+    {"fence", decode_fence},
+    {"cp", decode_cp},
+    {"shfl", decode_shfl},
+    {"vote", decode_vote},
+    {"match", decode_match},
+    {"redux", decode_redux},
+    {"activemask", decode_activemask},
+    {"bar", decode_bar},
+    {"barrier", decode_bar},
+    {"bra", decode_bra},
+    {"brx", decode_brx},
+    {"ret", decode_ret},
+    {"exit", decode_ret},
+    {"trap", decode_trap},
+    {"prefetch", decode_hint},
+    {"nanosleep", decode_hint},
+    {"ldmatrix", decode_ldmatrix},
     {"mma", decode_mma},
 };
 

@@ -164,7 +164,7 @@ static Next control_barrier(Warp *w, const Insn *in)
     if (w->live != w->members)
         launch_fault(w, __builtin_ctz(w->members & ~w->live), "barrier after this lane has exited");
     const uint32_t *id = row(w, in->src[0]);
-    if (in->nsrc > 1) {
+    if (in->vec > 1) { /* barrier and number of threads */
         const uint32_t *threads = row(w, in->src[1]);
         if (threads[0] != w->launch->nthreads)
             launch_fault(w, -1, "barrier of %u among %u threads: not implemented", threads[0],
@@ -173,6 +173,7 @@ static Next control_barrier(Warp *w, const Insn *in)
     if (id[0] > 15)
         launch_fault(w, -1, "barrier %u: there are 16", id[0]);
     w->barrier = id[0];
+    w->barrier_insn = in;
     w->state = WARP_AT_BARRIER;
     w->split[w->current].pc++;
     return LEAVE;
@@ -289,6 +290,8 @@ static bool run_split(Warp *w, uint32_t limit, uint64_t *executed)
         }
         w->exec = exec;
         hits[in->index]++;
+        if (in->flops)
+            w->launch->count.flops += in->flops * (uint64_t)__builtin_popcount(exec);
         if (in->checked)
             check_sources(w, in);
         if (in->flow == FLOW_PLAIN) {
@@ -390,6 +393,34 @@ static uint32_t ordered(uint32_t i, uint32_t n, bool reversed, unsigned rotate)
     return reversed ? n - 1 - i : i;
 }
 
+static uint32_t reduction_bits(const Warp *w)
+{
+    const Insn *in = w->barrier_insn;
+    const uint32_t p = get_pred(w, in->src[in->vec]);
+    return (in->flags & OPF_NOT ? ~p : p) & w->members;
+}
+
+/* bar.red: all threads receive the count, conjunction or disjunction of their predicates. */
+static void deliver_reduction(Launch *launch)
+{
+    uint32_t count = 0, t[LANES];
+    for (uint32_t i = 0; i < launch->nwarps; i++)
+        count += (uint32_t)__builtin_popcount(reduction_bits(&launch->warps[i]));
+    for (uint32_t i = 0; i < launch->nwarps; i++) {
+        Warp *w = &launch->warps[i];
+        const Insn *in = w->barrier_insn;
+        w->exec = w->members;
+        for (int l = 0; l < LANES; l++)
+            t[l] = count;
+        if (in->mode == BARRIER_POPC)
+            put32(w, in->dst[0], t);
+        else if (in->mode == BARRIER_AND)
+            put_pred(w, in->dst[0], count == launch->nthreads ? FULL_MASK : 0);
+        else
+            put_pred(w, in->dst[0], count ? FULL_MASK : 0);
+    }
+}
+
 static void release_barrier(Launch *launch)
 {
     Warp *at_barrier = NULL, *done = NULL;
@@ -400,6 +431,9 @@ static void release_barrier(Launch *launch)
         else if (at_barrier && at_barrier->barrier != w->barrier)
             launch_fault(w, -1, "barrier %u while warp %u waits at barrier %u", w->barrier,
                          at_barrier->index, at_barrier->barrier);
+        else if (at_barrier && at_barrier->barrier_insn->mode != w->barrier_insn->mode)
+            launch_fault(w, -1, "a barrier of another kind than the one that warp %u waits at",
+                         at_barrier->index);
         else
             at_barrier = w;
     }
@@ -407,6 +441,8 @@ static void release_barrier(Launch *launch)
         launch_fault(at_barrier, -1, "barrier that warp %u never reaches: it has exited",
                      done->index);
     shared_barrier(launch->shared);
+    if (at_barrier && at_barrier->barrier_insn->mode != BARRIER_PLAIN)
+        deliver_reduction(launch);
     for (uint32_t i = 0; i < launch->nwarps; i++)
         if (launch->warps[i].state == WARP_AT_BARRIER)
             launch->warps[i].state = WARP_READY;

@@ -34,6 +34,7 @@ struct Warp {
     uint32_t index;         /* in the block */
     WarpState state;
     uint32_t barrier;
+    const Insn *barrier_insn;
     uint32_t nsplits, current;
     Split split[LANES];
     uint8_t *local;         /* lane after lane, local_bytes each */
@@ -43,7 +44,8 @@ struct Warp {
 };
 
 typedef struct {
-    uint64_t warp_instructions, mma_multiply_adds, global_read, global_written;
+    uint64_t warp_instructions, flops, mma_multiply_adds, global_read, global_written;
+    uint64_t sectors_read, sectors_written;
     uint64_t shared_wavefronts, bank_conflicts;
 } LaunchCounters;
 
@@ -119,8 +121,8 @@ static inline uint32_t float_to_bits(float f)
 }
 
 /* Half precision formats, in ptx_convert.c; rounding to nearest even. */
-float half_to_float(uint16_t h);
-uint16_t float_to_half(float f);
+__attribute__((visibility("default"))) float half_to_float(uint16_t h);
+__attribute__((visibility("default"))) uint16_t float_to_half(float f);
 uint16_t double_to_half(double d);
 uint16_t double_to_bf16(double d);
 static inline float bf16_to_float(uint16_t b)
@@ -159,6 +161,8 @@ void shared_async_delivered(Warp *w, uint32_t offset, uint32_t bytes);
 uint32_t shared_offset(uint64_t address); /* for AsyncCopy */
 
 const uint8_t *global_read(Warp *w, int lane, uint64_t address, uint32_t bytes);
+/* ld.global.nc may see old bytes where the same launch writes. */
+void global_check_read_only(Warp *w, int lane, uint64_t address, uint32_t bytes);
 uint8_t *global_write(Warp *w, int lane, uint64_t address, uint32_t bytes);
 uint8_t *global_atomic(Warp *w, int lane, uint64_t address, uint32_t bytes);
 
@@ -169,11 +173,15 @@ uint8_t *global_write_span(Warp *w, uint64_t address, uint32_t bytes);
 const uint8_t *shared_read_span(Warp *w, uint64_t address, uint32_t bytes);
 uint8_t *shared_write_span(Warp *w, uint64_t address, uint32_t bytes);
 
+const uint8_t *param_read(Warp *w, int lane, uint64_t address, uint32_t bytes);
 const uint8_t *local_read(Warp *w, int lane, uint64_t address, uint32_t bytes);
 uint8_t *local_write(Warp *w, int lane, uint64_t address, uint32_t bytes);
 
 /* --- operations with entries of their own in ptx_decode.c --- */
 
+/* Counts what an access of all executing lanes to shared memory costs on 32 banks of 4 bytes. */
+void count_banks(Warp *w, const Insn *in, const uint64_t *address, uint32_t bytes);
+void count_passes(Warp *w, const Insn *in, uint32_t passes);
 void get_addresses(const Warp *w, const Insn *in, uint64_t address[LANES]); /* src[0] + imm */
 void exec_ld(Warp *w, const Insn *in);
 void exec_ld_param(Warp *w, const Insn *in);
@@ -184,6 +192,7 @@ void exec_nop(Warp *w, const Insn *in);
 void exec_trap(Warp *w, const Insn *in);
 void exec_cvt(Warp *w, const Insn *in);
 void exec_setp(Warp *w, const Insn *in);
+void exec_set(Warp *w, const Insn *in);
 void exec_shfl(Warp *w, const Insn *in);
 void exec_vote(Warp *w, const Insn *in);
 void exec_match_any(Warp *w, const Insn *in);
@@ -234,6 +243,7 @@ enum {
     ROUND_RMI,
     ROUND_RPI
 };
+enum { BARRIER_PLAIN, BARRIER_POPC, BARRIER_AND, BARRIER_OR };
 enum { SHFL_UP, SHFL_DOWN, SHFL_BFLY, SHFL_IDX };
 enum { VOTE_ALL, VOTE_ANY, VOTE_UNI, VOTE_BALLOT };
 enum {

@@ -31,7 +31,7 @@ static uint8_t *generic_write(Warp *w, int lane, uint64_t address, uint32_t byte
 
 static const ReadFn readers[] = {
     [SPACE_GENERIC] = generic_read, [SPACE_GLOBAL] = global_read, [SPACE_SHARED] = shared_read,
-    [SPACE_LOCAL] = local_read,     [SPACE_CONST] = global_read,
+    [SPACE_PARAM] = param_read,     [SPACE_LOCAL] = local_read,   [SPACE_CONST] = global_read,
 };
 
 static const WriteFn writers[] = {
@@ -70,34 +70,38 @@ static bool contiguous(const Warp *w, const uint64_t address[LANES], uint32_t st
 static uint32_t passes(const uint64_t *address, uint32_t lanes, unsigned first, unsigned count,
                        uint32_t bytes)
 {
-    uint32_t words[LANES * 4], depth[LANES] = {0}, n = 0, most = 0;
+    const uint32_t unit = bytes < 4 ? 4 : bytes; /* aligned accesses occupy whole groups of banks */
+    const uint32_t banks = 128 / unit;
+    uint32_t units[LANES][LANES], depth[LANES] = {0}, most = 0;
     for (unsigned l = first; l < first + count; l++) {
         if (!((lanes >> l) & 1))
             continue;
-        for (uint32_t b = 0; b < bytes; b += 4) {
-            const uint32_t word = (uint32_t)(address[l] + b) / 4;
-            bool seen = false;
-            for (uint32_t i = 0; i < n && !seen; i++)
-                seen = words[i] == word;
-            if (seen)
-                continue;
-            words[n++] = word;
-            if (++depth[word % LANES] > most)
-                most = depth[word % LANES];
-        }
+        const uint32_t u = (uint32_t)address[l] / unit, bank = u % banks;
+        uint32_t i = 0;
+        while (i < depth[bank] && units[bank][i] != u)
+            i++;
+        if (i < depth[bank])
+            continue;
+        units[bank][depth[bank]++] = u;
+        most = depth[bank] > most ? depth[bank] : most;
     }
     return most;
 }
 
+void count_passes(Warp *w, const Insn *in, uint32_t n)
+{
+    const uint32_t conflicts = n > 1 ? n - 1 : 0;
+    w->launch->count.shared_wavefronts += n;
+    w->launch->count.bank_conflicts += conflicts;
+    w->launch->kernel->module->conflicts[in->index] += conflicts;
+}
+
 /* Accesses of 8 and 16 bytes go out in halves and quarters of a warp. */
-static void count_banks(Warp *w, const uint64_t *address, uint32_t bytes)
+void count_banks(Warp *w, const Insn *in, const uint64_t *address, uint32_t bytes)
 {
     const unsigned count = bytes <= 4 ? 32 : bytes == 8 ? 16 : 8;
-    for (unsigned first = 0; first < LANES; first += count) {
-        const uint32_t most = passes(address, w->exec, first, count, bytes);
-        w->launch->count.shared_wavefronts += most;
-        w->launch->count.bank_conflicts += most > 1 ? most - 1 : 0;
-    }
+    for (unsigned first = 0; first < LANES; first += count)
+        count_passes(w, in, passes(address, w->exec, first, count, bytes));
 }
 
 static void count_access(Warp *w, const Insn *in, const uint64_t *address, bool is_contiguous,
@@ -109,7 +113,7 @@ static void count_access(Warp *w, const Insn *in, const uint64_t *address, bool 
         if (is_contiguous)
             c->shared_wavefronts += bytes <= 4 ? 1 : bytes / 4;
         else
-            count_banks(w, address, bytes);
+            count_banks(w, in, address, bytes);
     } else if (in->space == SPACE_GLOBAL || in->space == SPACE_GENERIC) {
         *(is_store ? &c->global_written : &c->global_read) +=
             bytes * (uint64_t)__builtin_popcount(w->exec);
@@ -195,6 +199,10 @@ void exec_ld(Warp *w, const Insn *in)
                     span ? span + (size_t)l * bytes : readers[in->space](w, l, address[l], bytes);
         put_loaded(w, in, from);
     }
+    if (in->flags & OPF_READ_ONLY)
+        for (int l = 0; l < LANES; l++)
+            if ((w->exec >> l) & 1)
+                global_check_read_only(w, l, address[l], bytes);
     count_access(w, in, address, whole, false);
 }
 

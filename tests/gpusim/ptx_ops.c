@@ -234,6 +234,7 @@ OP1(clz_w, u32, u32, a ? __builtin_clz(a) : 32)
 OP1(clz_d, u32, u64, a ? __builtin_clzll(a) : 64)
 OP1(brev_w, u32, u32, reverse_bits(a))
 OP1(bfind_u32, u32, u32, a ? 31 - __builtin_clz(a) : -1)
+OP1(bfind_shift_u32, u32, u32, a ? __builtin_clz(a) : -1)
 OP1(bfind_s32, u32, s32, (a < 0 ? ~a : a) ? 31 - __builtin_clz((u32)(a < 0 ? ~a : a)) : -1)
 OP3(prmt_w, u32, u32, u32, u32, permute_bytes(a, b, c))
 OP3(bfe_u32, u32, u32, u32, u32, field_extract(a, b, c, 32, false))
@@ -323,6 +324,9 @@ F2(max_f32, max_f(a, b))
 OP2(min_nan_f32, float, float, float, isnan(a) || isnan(b) ? NAN : min_f(a, b))
 OP2(max_nan_f32, float, float, float, isnan(a) || isnan(b) ? NAN : max_f(a, b))
 OP2(add_sat_f, float, float, float, clamp01(a + b))
+OP2(add_sat_f_ftz, float, float, float, flush(clamp01(flush(a) + flush(b))))
+OP2(mul_sat_f, float, float, float, clamp01(a *b))
+OP2(mul_sat_f_ftz, float, float, float, flush(clamp01(flush(a) * flush(b))))
 F1(abs_f, fabsf(a))
 F1(neg_f, -a)
 F1(rcp_f, 1.0f / a)
@@ -337,6 +341,8 @@ OP2(copysign_f, float, float, float, copysignf(b, a))
 OP3(fma_f, float, float, float, float, __builtin_fmaf(a, b, c))
 OP3(fma_f_ftz, float, float, float, float, flush(__builtin_fmaf(flush(a), flush(b), flush(c))))
 OP3(fma_sat_f, float, float, float, float, clamp01(__builtin_fmaf(a, b, c)))
+OP3(fma_sat_f_ftz, float, float, float, float,
+    flush(clamp01(__builtin_fmaf(flush(a), flush(b), flush(c)))))
 OP2(add_g, double, double, double, a + b)
 OP2(sub_g, double, double, double, a - b)
 OP2(mul_g, double, double, double, a *b)
@@ -351,17 +357,18 @@ OP3(fma_g, double, double, double, double, fma(a, b, c))
 
 /* Rounding other than to nearest: the processor's own, kept from the optimiser by volatile
  * operands. */
-#define DIRECTED2(name, mode, expr)          \
-    static float name##_of(float x, float y) \
-    {                                        \
-        const int old = fegetround();        \
-        volatile float a = x, b = y, r;      \
-        fesetround(mode);                    \
-        r = (expr);                          \
-        fesetround(old);                     \
-        return r;                            \
-    }                                        \
-    OP2(name, float, float, float, name##_of(a, b))
+#define DIRECTED2(name, mode, expr)                 \
+    static float name##_of(float x, float y)        \
+    {                                               \
+        const int old = fegetround();               \
+        volatile float a = x, b = y, r;             \
+        fesetround(mode);                           \
+        r = (expr);                                 \
+        fesetround(old);                            \
+        return r;                                   \
+    }                                               \
+    OP2(name, float, float, float, name##_of(a, b)) \
+    OP2(name##_ftz, float, float, float, flush(name##_of(flush(a), flush(b))))
 
 DIRECTED2(add_rz_f, FE_TOWARDZERO, a + b)
 DIRECTED2(add_rm_f, FE_DOWNWARD, a + b)
@@ -370,17 +377,18 @@ DIRECTED2(mul_rz_f, FE_TOWARDZERO, a *b)
 DIRECTED2(mul_rm_f, FE_DOWNWARD, a *b)
 DIRECTED2(mul_rp_f, FE_UPWARD, a *b)
 
-#define DIRECTED3(name, mode, expr)                   \
-    static float name##_of(float x, float y, float z) \
-    {                                                 \
-        const int old = fegetround();                 \
-        volatile float a = x, b = y, c = z, r;        \
-        fesetround(mode);                             \
-        r = (expr);                                   \
-        fesetround(old);                              \
-        return r;                                     \
-    }                                                 \
-    OP3(name, float, float, float, float, name##_of(a, b, c))
+#define DIRECTED3(name, mode, expr)                           \
+    static float name##_of(float x, float y, float z)         \
+    {                                                         \
+        const int old = fegetround();                         \
+        volatile float a = x, b = y, c = z, r;                \
+        fesetround(mode);                                     \
+        r = (expr);                                           \
+        fesetround(old);                                      \
+        return r;                                             \
+    }                                                         \
+    OP3(name, float, float, float, float, name##_of(a, b, c)) \
+    OP3(name##_ftz, float, float, float, float, flush(name##_of(flush(a), flush(b), flush(c))))
 
 DIRECTED3(fma_rz_f, FE_TOWARDZERO, fmaf(a, b, c))
 DIRECTED3(fma_rm_f, FE_DOWNWARD, fmaf(a, b, c))
@@ -589,6 +597,7 @@ static const OpEntry entries[] = {
     {"clz.b64", clz_d, "wd"},
     {"brev.b32", brev_w, "ww"},
     {"bfind.u32", bfind_u32, "ww"},
+    {"bfind.shiftamt.u32", bfind_shift_u32, "ww"},
     {"bfind.s32", bfind_s32, "ww"},
     {"prmt.b32", prmt_w, "wwww"},
     {"bfe.u32", bfe_u32, "wwww"},
@@ -606,17 +615,21 @@ static const OpEntry entries[] = {
     FTZ("fma.rn", fma_f, "ffff"),
     FTZ("mad.rn", fma_f, "ffff"),
     {"fma.rn.sat.f32", fma_sat_f, "ffff"},
-    {"fma.rz.f32", fma_rz_f, "ffff"},
-    {"fma.rm.f32", fma_rm_f, "ffff"},
-    {"fma.rp.f32", fma_rp_f, "ffff"},
+    {"fma.rn.ftz.sat.f32", fma_sat_f_ftz, "ffff"},
+    {"mul.sat.f32", mul_sat_f, "fff"},
+    {"add.ftz.sat.f32", add_sat_f_ftz, "fff"},
+    {"mul.ftz.sat.f32", mul_sat_f_ftz, "fff"},
+    FTZ("fma.rz", fma_rz_f, "ffff"),
+    FTZ("fma.rm", fma_rm_f, "ffff"),
+    FTZ("fma.rp", fma_rp_f, "ffff"),
     {"add.sat.f32", add_sat_f, "fff"},
     {"add.rn.sat.f32", add_sat_f, "fff"},
-    {"add.rz.f32", add_rz_f, "fff"},
-    {"add.rm.f32", add_rm_f, "fff"},
-    {"add.rp.f32", add_rp_f, "fff"},
-    {"mul.rz.f32", mul_rz_f, "fff"},
-    {"mul.rm.f32", mul_rm_f, "fff"},
-    {"mul.rp.f32", mul_rp_f, "fff"},
+    FTZ("add.rz", add_rz_f, "fff"),
+    FTZ("add.rm", add_rm_f, "fff"),
+    FTZ("add.rp", add_rp_f, "fff"),
+    FTZ("mul.rz", mul_rz_f, "fff"),
+    FTZ("mul.rm", mul_rm_f, "fff"),
+    FTZ("mul.rp", mul_rp_f, "fff"),
     FTZ("div.rn", div_f, "fff"),
     FTZ("div.full", div_f, "fff"),
     FTZ("div.approx", div_f, "fff"),

@@ -408,13 +408,15 @@ static void read_declaration(Parser *p, Declaration *d)
         builder_fail(&p->b, "alignment of '%s' is no power of two", d->name);
 }
 
-static void declare_registers(Parser *p)
+/* type: its name if it has been read */
+static void declare_registers(Parser *p, const char *type_name)
 {
-    char word[128];
-    read_word(p, word, sizeof word, true);
-    const Type type = type_from_name(word + 1);
+    char word[128] = "";
+    if (!type_name)
+        read_word(p, word, sizeof word, true);
+    const Type type = type_from_name(type_name ? type_name : word + 1);
     if (type == T_NONE)
-        builder_fail(&p->b, "registers of type '%s' are not implemented", word);
+        builder_fail(&p->b, "registers of that type are not implemented: %s", word);
     do {
         read_word(p, word, sizeof word, false);
         uint64_t count = 1;
@@ -648,7 +650,9 @@ static void read_body_directive(Parser *p)
     char word[128];
     read_word(p, word, sizeof word, true);
     if (!strcmp(word, ".reg"))
-        declare_registers(p);
+        declare_registers(p, NULL);
+    else if (!strncmp(word, ".reg.", 5)) /* ".reg.b16 x" */
+        declare_registers(p, word + 5);
     else if (!strcmp(word, ".shared"))
         declare_shared(p, false);
     else if (!strcmp(word, ".local") || !strcmp(word, ".param"))
@@ -999,6 +1003,7 @@ PtxModule *ptx_module_parse(const char *text, uint64_t (*place_variable)(void *,
     parser_clear(p);
     g_free(p);
     m->hits = g_new0(uint64_t, m->lines->len + 1);
+    m->conflicts = g_new0(uint64_t, m->lines->len + 1);
     if (*error) {
         ptx_module_free(m);
         return NULL;
@@ -1037,6 +1042,7 @@ void ptx_module_free(PtxModule *m)
     g_array_free(m->lines, TRUE);
     g_array_free(m->owners, TRUE);
     g_free(m->hits);
+    g_free(m->conflicts);
     g_free(m->text);
     g_free(m);
 }

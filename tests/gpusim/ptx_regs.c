@@ -89,7 +89,7 @@ static void note_use(const Analysis *a, BasicBlock *block, int32_t v)
 static void summarize_blocks(Analysis *a)
 {
     const PtxKernel *k = a->k;
-    a->words = (k->vregs->len + 63) / 64;
+    a->words = k->vregs->len / 64 + 1;
     a->storage = g_new0(uint64_t, (size_t)a->words * 4 * a->blocks->len);
     for (guint i = 0; i < a->blocks->len; i++) {
         BasicBlock *block = &g_array_index(a->blocks, BasicBlock, i);

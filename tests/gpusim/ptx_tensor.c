@@ -237,8 +237,7 @@ void exec_ldmatrix(Warp *w, const Insn *in)
             const uint32_t n = ++used[(a >> 4) & 7];
             most = n > most ? n : most;
         }
-        w->launch->count.shared_wavefronts += most;
-        w->launch->count.bank_conflicts += most - 1;
+        count_passes(w, in, most);
         deliver_matrix(w, in->dst[i], rows, in->flags & OPF_TRANS);
     }
 }
@@ -273,6 +272,7 @@ void exec_cp_async(Warp *w, const Insn *in)
             .offset = shared_offset(to[l]), .bytes = in->bytes, .group = w->async_group};
     }
     g_array_set_size(w->async, copies);
+    count_banks(w, in, to, in->bytes);
 }
 
 void exec_cp_async_commit(Warp *w, const Insn *in)

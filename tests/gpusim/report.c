@@ -31,8 +31,9 @@ static GPtrArray *findings;
 static GHashTable *kernels; /* name -> KernelCounters */
 static Failure failure;
 static unsigned seed;
+static unsigned (*other_leak_check)(void);
 
-void report_finding(const char *format, ...)
+SIM_EXPORT void report_finding(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -55,6 +56,9 @@ void report_count_launch(const char *kernel, const LaunchCounters *c)
     sim_counters.launches++;
     sim_counters.warp_instructions += c->warp_instructions;
     sim_counters.mma_multiply_adds += c->mma_multiply_adds;
+    sim_counters.flops += c->flops;
+    sim_counters.global_bytes_in += 32 * c->sectors_read;
+    sim_counters.global_bytes_out += 32 * c->sectors_written;
     sim_counters.global_read += c->global_read;
     sim_counters.global_written += c->global_written;
     sim_counters.shared_wavefronts += c->shared_wavefronts;
@@ -69,10 +73,29 @@ void report_count_launch(const char *kernel, const LaunchCounters *c)
     k->launches++;
     k->count.warp_instructions += c->warp_instructions;
     k->count.mma_multiply_adds += c->mma_multiply_adds;
+    k->count.flops += c->flops;
+    k->count.sectors_read += c->sectors_read;
+    k->count.sectors_written += c->sectors_written;
     k->count.global_read += c->global_read;
     k->count.global_written += c->global_written;
     k->count.shared_wavefronts += c->shared_wavefronts;
     k->count.bank_conflicts += c->bank_conflicts;
+}
+
+SIM_EXPORT void report_count_blas(uint64_t multiply_adds)
+{
+    sim_counters.blas_calls++;
+    sim_counters.blas_multiply_adds += multiply_adds;
+}
+
+SIM_EXPORT void report_add_leak_check(unsigned (*check)(void))
+{
+    other_leak_check = check;
+}
+
+unsigned report_other_leaks(void)
+{
+    return other_leak_check ? other_leak_check() : 0;
 }
 
 int report_enter(const char *call, int usual_code)
@@ -130,37 +153,45 @@ SIM_EXPORT void gpusim_counters(GpusimCounters *out)
     *out = sim_counters;
 }
 
+static void write_kernel_stats(FILE *f)
+{
+    GHashTableIter i;
+    gpointer name, value;
+    fprintf(f,
+            "kernel,launches,warp_instructions,flops,mma_multiply_adds,global_read,global_written,"
+            "global_bytes_in,global_bytes_out,shared_wavefronts,bank_conflicts\n");
+    if (!kernels)
+        return;
+    g_hash_table_iter_init(&i, kernels);
+    while (g_hash_table_iter_next(&i, &name, &value)) {
+        const KernelCounters *k = value;
+        const LaunchCounters *c = &k->count;
+        const uint64_t fields[] = {
+            k->launches,          c->warp_instructions,    c->flops,
+            c->mma_multiply_adds, c->global_read,          c->global_written,
+            32 * c->sectors_read, 32 * c->sectors_written, c->shared_wavefronts,
+            c->bank_conflicts};
+        fprintf(f, "%s", (const char *)name);
+        for (size_t j = 0; j < G_N_ELEMENTS(fields); j++)
+            fprintf(f, ",%" PRIu64, fields[j]);
+        fprintf(f, "\n");
+    }
+}
+
 static void write_stats(const char *path)
 {
     FILE *f = fopen(path, "a");
     if (!f)
         return;
     const GpusimCounters *c = &sim_counters;
-    fprintf(f,
-            "calls,%" PRIu64 "\nhost_to_device,%" PRIu64 "\ndevice_to_host,%" PRIu64
-            "\ndevice_to_device,%" PRIu64 "\n",
-            c->calls, c->host_to_device, c->device_to_host, c->device_to_device);
-    fprintf(f,
-            "blas_calls,%" PRIu64 "\nblas_multiply_adds,%" PRIu64 "\ndevice_bytes_peak,%" PRIu64
-            "\n",
-            c->blas_calls, c->blas_multiply_adds, c->device_bytes_peak);
-    fprintf(f, "kernel,launches,warp_instructions,mma_multiply_adds,global_read,global_written,"
-               "shared_wavefronts,"
-               "bank_conflicts\n");
-    GHashTableIter i;
-    gpointer name, value;
-    if (kernels) {
-        g_hash_table_iter_init(&i, kernels);
-        while (g_hash_table_iter_next(&i, &name, &value)) {
-            const KernelCounters *k = value;
-            fprintf(f,
-                    "%s,%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64
-                    ",%" PRIu64 "\n",
-                    (const char *)name, k->launches, k->count.warp_instructions,
-                    k->count.mma_multiply_adds, k->count.global_read, k->count.global_written,
-                    k->count.shared_wavefronts, k->count.bank_conflicts);
-        }
-    }
+    fprintf(f, "calls,%" PRIu64 "\nhost_to_device,%" PRIu64 "\ndevice_to_host,%" PRIu64 "\n",
+            c->calls, c->host_to_device, c->device_to_host);
+    fprintf(f, "device_to_device,%" PRIu64 "\nblas_calls,%" PRIu64 "\n", c->device_to_device,
+            c->blas_calls);
+    fprintf(f, "blas_multiply_adds,%" PRIu64 "\ndevice_bytes_peak,%" PRIu64 "\n",
+            c->blas_multiply_adds, c->device_bytes_peak);
+    write_kernel_stats(f);
+    coverage_write_conflicts(f);
     fclose(f);
 }
 

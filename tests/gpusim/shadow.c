@@ -282,6 +282,27 @@ static unsigned granule_shift(const Warp *w)
     return (unsigned)__builtin_ctz(w->launch->kernel->global_granule);
 }
 
+/* Sectors of 32 bytes that a launch reads and writes: what has to cross the memory bus at least
+ * once. */
+static void touch(const Warp *w, Allocation *a, size_t offset, uint32_t bytes, bool is_write)
+{
+    LaunchCounters *c = &w->launch->count;
+    if (a->touched_in != w->launch->first_stamp) {
+        if (!a->touched)
+            a->touched = g_malloc(a->size / 32 / 4 + 2);
+        memset(a->touched, 0, a->size / 32 / 4 + 2);
+        a->touched_in = w->launch->first_stamp;
+    }
+    const size_t start = offset + a->base % 32;
+    for (size_t i = start / 32; i <= (start + bytes - 1) / 32; i++) {
+        const uint8_t bit = (uint8_t)((is_write ? 2 : 1) << i % 4 * 2);
+        if (a->touched[i / 4] & bit)
+            continue;
+        a->touched[i / 4] |= bit;
+        *(is_write ? &c->sectors_written : &c->sectors_read) += 1;
+    }
+}
+
 static const char *check_owner(const Warp *w, const Allocation *a, size_t offset, uint32_t bytes)
 {
     if (a->written_since != w->launch->first_stamp)
@@ -311,7 +332,7 @@ static const char *take_ownership(const Warp *w, Allocation *a, size_t offset, u
 
 const uint8_t *global_read(Warp *w, int lane, uint64_t address, uint32_t bytes)
 {
-    const Allocation *a = memory_find(address);
+    Allocation *a = memory_find(address);
     const char *wrong = global_misplaced(w, a, address, bytes, alignment(bytes));
     if (wrong)
         global_fault(w, lane, wrong, address, bytes);
@@ -322,7 +343,21 @@ const uint8_t *global_read(Warp *w, int lane, uint64_t address, uint32_t bytes)
         wrong = check_owner(w, a, offset, bytes);
     if (wrong)
         global_fault(w, lane, wrong, address, bytes);
+    touch(w, a, offset, bytes, false);
     return a->data + offset;
+}
+
+void global_check_read_only(Warp *w, int lane, uint64_t address, uint32_t bytes)
+{
+    const Allocation *a = memory_find(address);
+    if (!a || a->written_since != w->launch->first_stamp)
+        return;
+    const unsigned shift = granule_shift(w);
+    const size_t offset = (size_t)(address - a->base);
+    for (size_t i = offset >> shift; i <= (offset + bytes - 1) >> shift; i++)
+        if ((a->owner[i] & 0x7fffffff) >= w->launch->first_stamp)
+            global_fault(w, lane, "read through the read-only path of what this launch has written",
+                         address, bytes);
 }
 
 static uint8_t *global_store(Warp *w, int lane, uint64_t address, uint32_t bytes, bool atomic)
@@ -339,6 +374,7 @@ static uint8_t *global_store(Warp *w, int lane, uint64_t address, uint32_t bytes
     if (wrong)
         global_fault(w, lane, wrong, address, bytes);
     memory_mark_written(a, offset, bytes);
+    touch(w, a, offset, bytes, true);
     return a->data + offset;
 }
 
@@ -355,12 +391,13 @@ uint8_t *global_atomic(Warp *w, int lane, uint64_t address, uint32_t bytes)
 
 const uint8_t *global_read_span(Warp *w, uint64_t address, uint32_t bytes)
 {
-    const Allocation *a = memory_find(address);
+    Allocation *a = memory_find(address);
     if (global_misplaced(w, a, address, bytes * LANES, alignment(bytes)))
         return NULL;
     const size_t offset = (size_t)(address - a->base);
     if (!all_written(a, offset, bytes * LANES) || check_owner(w, a, offset, bytes * LANES))
         return NULL;
+    touch(w, a, offset, bytes * LANES, false);
     return a->data + offset;
 }
 
@@ -373,10 +410,20 @@ uint8_t *global_write_span(Warp *w, uint64_t address, uint32_t bytes)
     if (take_ownership(w, a, offset, bytes * LANES, false))
         return NULL;
     memory_mark_written(a, offset, bytes * LANES);
+    touch(w, a, offset, bytes * LANES, true);
     return a->data + offset;
 }
 
-/* --- local memory --- */
+/* --- local memory and parameters --- */
+
+const uint8_t *param_read(Warp *w, int lane, uint64_t address, uint32_t bytes)
+{
+    const uint32_t size = w->launch->kernel->param_bytes;
+    if (address > size || address + bytes > size)
+        launch_fault(w, lane, "out of bounds of the parameters (byte " HEX " of %u)", address,
+                     size);
+    return w->launch->params->params + address;
+}
 
 static size_t local_place(Warp *w, int lane, uint64_t address, uint32_t bytes)
 {

@@ -117,7 +117,7 @@ CUresult context_drain(Context *ctx);
 
 /* --- memory --- */
 
-typedef enum { USE_READ, USE_WRITE } Use;
+typedef enum { USE_READ, USE_WRITE, USE_RAW /* read, whether written or not */ } Use;
 
 /* Host address of device memory that a call uses, with the checks that kernels get; NULL with a
  * finding. */

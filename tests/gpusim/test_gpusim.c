@@ -275,6 +275,7 @@ static const Mistake mistakes[] = {
     {"global_race", "race", 2, 1},
     {"global_race_read", "race", 2, 1},
     {"lane_race", "race", 1, 32},
+    {"read_only_path", "read-only path", 1, 32},
     {"missing_wait", "a wait is missing", 1, 1},
     {"missing_barrier_after_wait", "", 1, 64},
     {"divergent_barrier", "divergent barrier", 1, 32},
@@ -464,7 +465,7 @@ static void test_memory_mistakes(void)
     fixture_begin(&f, "mistakes.ptx");
     CUdeviceptr p = upload(words, sizeof words), q = upload(NULL, 64);
     g_assert_cmpint(cu.cuMemcpyDtoH_v2(words, q, 64), !=, CUDA_SUCCESS);
-    expect_report("read", "never written");
+    expect_report("read", "64 of 64 bytes were never written");
     fixture_end(&f); /* the error is sticky; p and q leak with the context */
     expect_report("leak", "leak: 256 bytes");
 
@@ -628,6 +629,8 @@ static void test_counters(void)
     g_assert_cmpuint(n.launches, ==, 1);
     g_assert_cmpuint(n.global_read, ==, 256);
     g_assert_cmpuint(n.global_written, ==, 256);
+    g_assert_cmpuint(n.global_bytes_in, ==, 256);
+    g_assert_cmpuint(n.global_bytes_out, ==, 256);
     g_assert_cmpuint(n.device_bytes, ==, 512);
     cu.cuMemFree_v2(p);
     cu.cuMemFree_v2(q);
@@ -723,5 +726,6 @@ int main(int argc, char **argv)
     g_test_add_func("/gpusim/injected-failures", test_injected_failures);
     g_test_add_func("/gpusim/counters", test_counters);
     add_operation_tests();
+    add_blas_tests();
     return g_test_run();
 }

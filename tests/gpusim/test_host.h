@@ -94,3 +94,4 @@ guint16 to_bf16(float f);
 float from_bf16(guint16 h);
 
 void add_operation_tests(void); /* test_operations.c */
+void add_blas_tests(void);      /* test_blas.c */

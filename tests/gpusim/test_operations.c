@@ -340,6 +340,41 @@ static void test_memory(void)
     expect_no_reports();
 }
 
+typedef struct {
+    float value[6];
+    gint16 scale;
+    gint8 offset;
+} Table;
+
+static void test_block(void)
+{
+    enum { X = 7, Y = 3, Z = 2, THREADS = X * Y * Z, BLOCKS = 2 * 3 * 2 };
+    Table table = {.value = {1, 2, 4, 8, 16, 32}, .scale = -3, .offset = -7};
+    Fixture f;
+    CUfunction function;
+    float out[BLOCKS][THREADS][6];
+    fixture_begin(&f, "operations.ptx");
+    CUdeviceptr pout = upload(NULL, sizeof out);
+    OK(cu.cuModuleGetFunction(&function, f.module, "operations_block"));
+    OK(cu.cuLaunchKernel(function, 2, 3, 2, X, Y, Z, 0, NULL, (void *[]){&table, &pout}, NULL));
+    OK(cu.cuMemcpyDtoH_v2(out, pout, sizeof out));
+    for (int b = 0; b < BLOCKS; b++)
+        for (int t = 0; t < THREADS; t++) {
+            const float want[6] = {THREADS / 3,
+                                   1,
+                                   b == 1,
+                                   table.value[t % 6] * table.scale + table.offset,
+                                   (float)(t % X * 10000 + t / X % Y * 100 + t / X / Y),
+                                   (float)(b % 2 * 10000 + b / 2 % 3 * 100 + b / 6)};
+            for (int j = 0; j < 6; j++)
+                g_assert_cmpfloat(out[b][t][j], ==, want[j]);
+        }
+    OK(cu.cuMemFree_v2(pout));
+    expect_no_reports();
+    fixture_end(&f);
+    expect_no_reports();
+}
+
 void add_operation_tests(void)
 {
     g_test_add_func("/gpusim/operations/32", test_32);
@@ -348,4 +383,5 @@ void add_operation_tests(void)
     g_test_add_func("/gpusim/operations/approximate", test_approximate);
     g_test_add_func("/gpusim/operations/warp", test_warp);
     g_test_add_func("/gpusim/operations/memory", test_memory);
+    g_test_add_func("/gpusim/operations/block", test_block);
 }

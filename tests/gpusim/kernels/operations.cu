@@ -212,3 +212,23 @@ extern "C" __global__ void operations_memory(const float *in, float *partial, fl
         atomicMax(&tickets[1], gridDim.x);
     }
 }
+
+struct Table {
+    float value[6];
+    short scale;
+    signed char offset;
+};
+
+// Block-wide votes, indexed parameters, three-dimensional indices. out is [threads of the grid][6].
+extern "C" __global__ void operations_block(const __grid_constant__ Table table, float *out)
+{
+    const int t = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
+    const int block = blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z);
+    float *o = out + ((size_t)block * (blockDim.x * blockDim.y * blockDim.z) + t) * 6;
+    o[0] = (float)__syncthreads_count(t % 3 == 0);
+    o[1] = (float)__syncthreads_and(t < 1000);
+    o[2] = (float)__syncthreads_or(t == 5 && block == 1);
+    o[3] = table.value[t % 6] * table.scale + table.offset;
+    o[4] = (float)(threadIdx.x * 10000 + threadIdx.y * 100 + threadIdx.z);
+    o[5] = (float)(blockIdx.x * 10000 + blockIdx.y * 100 + blockIdx.z);
+}

@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# install-deps.sh - installs the Debian or Ubuntu packages that are missing, and nothing where all
+# are there. Uses sudo only where it is not root.
+#
+# usage: tools/install-deps.sh [build] [demo] [codecs] [test]
+set -eu
+
+build="gcc libc6-dev meson ninja-build pkg-config libglib2.0-dev libjson-glib-dev libgstreamer1.0-dev
+       libgstreamer-plugins-base1.0-dev"
+demo="gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good python3 python3-numpy python3-pil"
+codecs="gstreamer1.0-plugins-bad gstreamer1.0-libav"
+test="g++ clang clang-format valgrind libc6-dbg binutils git gstreamer1.0-plugins-base-apps gstreamer1.0-plugins-bad"
+
+wanted=
+for set in "${@:-build}"; do
+    case $set in
+    build) wanted="$wanted $build" ;;
+    demo) wanted="$wanted $demo" ;;
+    codecs) wanted="$wanted $codecs" ;;
+    test) wanted="$wanted $demo $test" ;;
+    *)
+        echo "install-deps.sh: no set of packages is called \"$set\": build, demo, codecs, test" >&2
+        exit 2
+        ;;
+    esac
+done
+
+if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
+    echo "install-deps.sh: this is no Debian or Ubuntu; going on with what is installed. Debian's names of what is needed:" >&2
+    echo " $wanted" | tr -s ' \n' ' ' >&2
+    echo >&2
+    exit 0
+fi
+
+missing=
+for package in $wanted; do
+    case $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true) in
+    installed*) ;;
+    *) missing="$missing $package" ;;
+    esac
+done
+[ -n "$missing" ] || exit 0
+
+echo "installing:$missing"
+run=
+if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null; then
+        echo "install-deps.sh: run this as root:  apt-get install$missing" >&2
+        exit 1
+    fi
+    run=sudo
+    [ -t 0 ] || run="sudo -n" # nobody is there to type a password
+fi
+apt() {
+    $run env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@" </dev/null
+}
+apt update || echo "install-deps.sh: the package lists could not be updated; trying with the old ones" >&2
+# shellcheck disable=SC2086
+apt install -y --no-install-recommends $missing
