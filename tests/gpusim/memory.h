@@ -17,6 +17,7 @@ typedef struct Allocation {
     uint8_t *written; /* a bit per byte */
     uint32_t *owner;  /* per granule: stamp of the block that wrote last, top bit: atomically. NULL
                          until a kernel writes */
+    uint32_t *reader; /* per granule: stamp of the block that read last; with owner */
     uint32_t written_since; /* first stamp of the last launch that wrote here */
     const void *context;
     uint8_t *touched; /* two bits per 32-byte sector: read, written in the launch `touched_in` */

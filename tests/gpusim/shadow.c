@@ -262,19 +262,33 @@ static bool all_written(const Allocation *a, size_t offset, uint32_t bytes)
     return memory_first_unwritten(a, offset, bytes) == SIZE_MAX;
 }
 
-/* May this block touch what the block with that stamp wrote? Both fenced and used atomics: taken as
- * handed over. */
-static bool foreign(const Warp *w, uint32_t stamp, bool atomic)
+/* The top bit of a stamp. */
+#define STAMP_ATOMIC 0x80000000u  /* of an owner: written atomically */
+#define STAMP_SEVERAL 0x80000000u /* of a reader: other blocks too */
+
+/* Blocks that fence and use atomics may hand data to each other: how, is not followed any further.
+ */
+static bool hands_over(const Launch *launch, uint32_t block)
+{
+    const uint8_t both = BLOCK_FENCED | BLOCK_ATOMIC;
+    return (launch->block_flags[block] & both) == both;
+}
+
+/* Is that the stamp of another block of this launch, with nothing that orders the two? */
+static bool foreign(const Warp *w, uint32_t stamp)
 {
     const Launch *launch = w->launch;
-    const uint32_t owner = stamp & 0x7fffffff, mine = launch->first_stamp + launch->block_number;
-    if (owner < launch->first_stamp || owner == mine)
+    const uint32_t block = (stamp & 0x7fffffff) - launch->first_stamp;
+    if ((stamp & 0x7fffffff) < launch->first_stamp || block == launch->block_number)
         return false;
-    if (atomic && (stamp & 0x80000000))
-        return false;
-    const uint8_t both = BLOCK_FENCED | BLOCK_ATOMIC;
-    return !((launch->block_flags[owner - launch->first_stamp] & both) == both &&
-             (launch->block_flags[launch->block_number] & both) == both);
+    return !hands_over(launch, block) || !hands_over(launch, launch->block_number);
+}
+
+static bool read_by_others(const Warp *w, uint32_t stamp)
+{
+    if ((stamp & STAMP_SEVERAL) && (stamp & 0x7fffffff) >= w->launch->first_stamp)
+        return !hands_over(w->launch, w->launch->block_number);
+    return foreign(w, stamp);
 }
 
 static unsigned granule_shift(const Warp *w)
@@ -303,14 +317,20 @@ static void touch(const Warp *w, Allocation *a, size_t offset, uint32_t bytes, b
     }
 }
 
-static const char *check_owner(const Warp *w, const Allocation *a, size_t offset, uint32_t bytes)
+/* Readers are noted only from a launch's first write to the allocation on: inputs cost nothing, and
+ * a kernel that works in place over several blocks is found all the same. */
+static const char *check_owner(const Warp *w, Allocation *a, size_t offset, uint32_t bytes)
 {
     if (a->written_since != w->launch->first_stamp)
         return NULL;
     const unsigned shift = granule_shift(w);
-    for (size_t i = offset >> shift; i <= (offset + bytes - 1) >> shift; i++)
-        if (foreign(w, a->owner[i], false))
+    const uint32_t first = w->launch->first_stamp, mine = first + w->launch->block_number;
+    for (size_t i = offset >> shift; i <= (offset + bytes - 1) >> shift; i++) {
+        if (foreign(w, a->owner[i]))
             return "race: read of what another block of this launch has written";
+        const uint32_t old = a->reader[i];
+        a->reader[i] = (old & 0x7fffffff) >= first && old != mine ? mine | STAMP_SEVERAL : mine;
+    }
     return NULL;
 }
 
@@ -319,13 +339,17 @@ static const char *take_ownership(const Warp *w, Allocation *a, size_t offset, u
 {
     const unsigned shift = granule_shift(w);
     const uint32_t mine = w->launch->first_stamp + w->launch->block_number;
-    if (!a->owner)
+    if (!a->owner) {
         a->owner = g_new0(uint32_t, a->size + 1);
+        a->reader = g_new0(uint32_t, a->size + 1);
+    }
     a->written_since = w->launch->first_stamp;
     for (size_t i = offset >> shift; i <= (offset + bytes - 1) >> shift; i++) {
-        if (foreign(w, a->owner[i], atomic))
+        if (foreign(w, a->owner[i]) && !(atomic && (a->owner[i] & STAMP_ATOMIC)))
             return "race: write over what another block of this launch has written";
-        a->owner[i] = mine | (atomic ? 0x80000000 : 0);
+        if (read_by_others(w, a->reader[i]))
+            return "race: write over what another block of this launch has read";
+        a->owner[i] = mine | (atomic ? STAMP_ATOMIC : 0);
     }
     return NULL;
 }

@@ -274,6 +274,7 @@ static const Mistake mistakes[] = {
     {"shared_race_second_round", "race", 1, 64},
     {"global_race", "race", 2, 1},
     {"global_race_read", "race", 2, 1},
+    {"global_race_in_place", "race", 4, 1},
     {"lane_race", "race", 1, 32},
     {"read_only_path", "read-only path", 1, 32},
     {"missing_wait", "a wait is missing", 1, 1},
