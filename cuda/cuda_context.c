@@ -103,6 +103,8 @@ static gboolean find_kernels(DcaeCudaContext *c, GError **error)
 
     for (guint i = 0; i < DCAE_N_CUDA_KERNELS; i++) {
         guint shared = dcae_cuda_kernel_shared(i, c->precision);
+        if (!dcae_cuda_has_kernel(i, c->precision))
+            continue;
         if (!CU(c->cu, error, cuModuleGetFunction, &c->kernel[i], c->module, names[i]))
             return FALSE;
         if (shared > 0 && !CU(c->cu, error, cuFuncSetAttribute, c->kernel[i],

@@ -6,6 +6,9 @@
 
 #include "dcae_tensor.h"
 
+/* From so many blocks on, tiles of twice the width leave no multiprocessor idle. */
+#define WIDE_BLOCKS 264
+
 /* A chunk of ATTN_SUM has about so many pixels: enough to be worth a block, and few enough that a
  * small picture still fills the device with heads and chunks. */
 #define ATTN_CHUNK_PIXELS 512
@@ -34,7 +37,8 @@ DcaeCudaProduct dcae_cuda_product(const DcaeLayer *layer, DcaePrecision precisio
     };
     p.k = dcae_round_up(p.taps * p.taps * p.in_padded, step);
     p.columns = dcae_round_up(p.place == DCAE_PLACE_UP ? 4 * p.up_c : layer->conv_c, tile_n);
-    p.fused_norm = layer->norm == DCAE_NORM_RMS && p.columns == tile_n &&
+    p.fused_norm = layer->norm == DCAE_NORM_RMS &&
+                   p.columns <= (f32 ? DCAE_F32_TILE_N : DCAE_WIDE_TILE_N) &&
                    (p.place == DCAE_PLACE_PLAIN || p.place == DCAE_PLACE_NEAREST);
     return p;
 }
@@ -148,20 +152,42 @@ static void set_products(const DcaeCudaCall *call, DcaeKernelConv *a)
     }
 }
 
+/* Picks the tile. It doesn't change the bits, which are sums in one order whatever the tile. */
+static void set_tile(const DcaeCudaCall *call, const DcaeCudaProduct *product,
+                     DcaeCudaLaunch *launch)
+{
+    const DcaeKernelConv *a = &launch->args.conv;
+    guint blocks_z = call->images * product->phases, tile_m = DCAE_MMA_TILE_M, tile_n;
+    guint wide_blocks = dcae_ceil_div((guint)a->products, DCAE_MMA_TILE_M) *
+                        (product->columns / DCAE_WIDE_TILE_N) * blocks_z;
+
+    launch->kernel = DCAE_KERNEL_CONV;
+    if (call->precision == DCAE_PRECISION_F32) {
+        tile_m = DCAE_F32_TILE_M;
+        tile_n = DCAE_F32_TILE_N;
+        launch->threads = DCAE_F32_THREADS;
+    } else if (product->columns % DCAE_WIDE_TILE_N == 0 &&
+               (product->fused_norm || wide_blocks >= WIDE_BLOCKS)) {
+        launch->kernel = DCAE_KERNEL_CONV_WIDE;
+        tile_n = DCAE_WIDE_TILE_N;
+        launch->threads = DCAE_WIDE_THREADS;
+    } else {
+        tile_n = DCAE_MMA_TILE_N;
+        launch->threads = DCAE_MMA_THREADS;
+    }
+    launch->shared = dcae_cuda_kernel_shared(launch->kernel, call->precision);
+    set_grid(launch, dcae_ceil_div((guint)a->products, tile_m) * (product->columns / tile_n), 1,
+             blocks_z);
+}
+
 static guint conv_launches(const DcaeCudaCall *call, DcaeCudaLaunch *launches)
 {
     const DcaeLayer *layer = op_of(call)->layer;
     DcaeCudaProduct product = dcae_cuda_product(layer, call->precision);
-    gboolean f32 = call->precision == DCAE_PRECISION_F32;
     gboolean second = layer->norm == DCAE_NORM_RMS && !product.fused_norm;
-    guint tile_m = f32 ? DCAE_F32_TILE_M : DCAE_MMA_TILE_M;
-    guint tile_n = f32 ? DCAE_F32_TILE_N : DCAE_MMA_TILE_N;
     DcaeKernelConv *a = &launches[0].args.conv;
 
     g_assert(op_of(call)->in_c0 % 8 == 0 && op_of(call)->out_c0 % 4 == 0);
-    launches[0].kernel = DCAE_KERNEL_CONV;
-    launches[0].threads = f32 ? DCAE_F32_THREADS : DCAE_MMA_THREADS;
-    launches[0].shared = dcae_cuda_kernel_shared(DCAE_KERNEL_CONV, call->precision);
     launches[0].args_size = sizeof *a;
     *a = (DcaeKernelConv){
         .in = in_rows(call),
@@ -190,8 +216,7 @@ static guint conv_launches(const DcaeCudaCall *call, DcaeCudaLaunch *launches)
         a->norm_bias = call->layer->norm_bias;
     }
     set_products(call, a);
-    set_grid(&launches[0], dcae_ceil_div((guint)a->products, tile_m) * (product.columns / tile_n),
-             1, call->images * product.phases);
+    set_tile(call, &product, &launches[0]);
     if (!second)
         return 1;
     launches[1] = norm_launch(call, TRUE);
@@ -432,13 +457,26 @@ gboolean dcae_cuda_is_batched(DcaeOpKind kind)
            kind != DCAE_OP_LATENT_IN && kind != DCAE_OP_LATENT_OUT;
 }
 
+gboolean dcae_cuda_has_kernel(DcaeCudaKernelId kernel, DcaePrecision precision)
+{
+    return kernel != DCAE_KERNEL_CONV_WIDE || precision != DCAE_PRECISION_F32;
+}
+
+/* Stages of the main loop, and after it half a tile of products. */
+static guint product_shared(guint tile_n, guint stages)
+{
+    guint stage = (DCAE_MMA_TILE_M + tile_n) * DCAE_MMA_STEP * 2;
+    guint tile = DCAE_MMA_TILE_M / 2 * (tile_n + DCAE_TILE_PAD) * (guint)sizeof(float);
+
+    return MAX(stages * stage, tile);
+}
+
 guint dcae_cuda_kernel_shared(DcaeCudaKernelId kernel, DcaePrecision precision)
 {
-    guint stages = DCAE_MMA_STAGES * (DCAE_MMA_TILE_M + DCAE_MMA_TILE_N) * DCAE_MMA_STEP * 2;
-    guint tile = DCAE_MMA_TILE_M * (DCAE_MMA_TILE_N + DCAE_TILE_PAD) * (guint)sizeof(float);
-
     if (kernel == DCAE_KERNEL_CONV && precision != DCAE_PRECISION_F32)
-        return MAX(stages, tile);
+        return product_shared(DCAE_MMA_TILE_N, DCAE_MMA_STAGES);
+    if (kernel == DCAE_KERNEL_CONV_WIDE)
+        return product_shared(DCAE_WIDE_TILE_N, DCAE_WIDE_STAGES);
     if (kernel == DCAE_KERNEL_ATTN_APPLY)
         return (DCAE_MAX_HEAD_DIM + 1 + DCAE_ATTN_PIXELS) * DCAE_MAX_HEAD_DIM *
                (guint)sizeof(float);

@@ -13,6 +13,7 @@
 
 #define DCAE_CUDA_KERNELS(X)  \
     X(CONV, conv)             \
+    X(CONV_WIDE, conv_wide)   \
     X(DWCONV, dwconv)         \
     X(GROUPED, grouped)       \
     X(NORM, norm)             \
@@ -87,6 +88,9 @@ guint dcae_cuda_launches(const DcaeCudaCall *call, DcaeCudaLaunch launches[DCAE_
 
 /* Whether one launch takes all images of a batch. */
 gboolean dcae_cuda_is_batched(DcaeOpKind kind);
+
+/* Whether modules of a precision have a kernel. */
+gboolean dcae_cuda_has_kernel(DcaeCudaKernelId kernel, DcaePrecision precision);
 
 /* Most dynamic shared memory that launches of a kernel ask for, where that is more than a kernel
  * gets unasked; else 0. */

@@ -23,8 +23,11 @@ typedef uint64_t DcaePointer;
 #define DCAE_MMA_TILE_M 128
 #define DCAE_MMA_TILE_N 128
 #define DCAE_MMA_STEP 32
-#define DCAE_MMA_THREADS 256
+#define DCAE_MMA_THREADS 128
 #define DCAE_MMA_STAGES 4
+#define DCAE_WIDE_TILE_N 256
+#define DCAE_WIDE_THREADS 256
+#define DCAE_WIDE_STAGES 3
 /* Floats of a row of the finished tile in shared memory: no multiple of 32, so that columns fall on
  * different banks. */
 #define DCAE_TILE_PAD 4

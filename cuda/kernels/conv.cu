@@ -136,101 +136,144 @@ KERNEL __launch_bounds__(DCAE_F32_THREADS) dcae_k_conv(const DcaeKernelConv p)
 #include "mma.cuh"
 
 #define TILE_M DCAE_MMA_TILE_M
-#define TILE_N DCAE_MMA_TILE_N
 #define STEP DCAE_MMA_STEP
-#define STAGES DCAE_MMA_STAGES
-#define TILE_ROW (TILE_N + DCAE_TILE_PAD)
-#define STAGE_BYTES ((TILE_M + TILE_N) * STEP * 2)
+#define WARP 64 /* a warp makes 64 pixels × 64 columns */
+#define ROW_BYTES (STEP * 2)
 
-/* What a thread loads of each step: eight channels of two rows of each operand. */
+/* A tile of 128 pixels × tile_n columns by tile_n warps-of-64-columns × 2; constants after
+ * inlining. */
 typedef struct {
-    Place tap[2];
+    int tile_n, threads, stages;
+} Shape;
+
+/* What a thread loads of each step: eight channels of some rows of each operand. */
+typedef struct {
+    Place tap[4];
     Cursor cursor;
     const element *weight; /* of its first column */
 } Loader;
 
+INLINE Loader loader_init(const DcaeKernelConv &p, const Tile &t, const Shape s)
+{
+    const int row = (int)threadIdx.x >> 2, chunk = (int)threadIdx.x & 3, rows = s.threads / 4;
+    Loader l;
+#pragma unroll
+    for (int i = 0; i < TILE_M / rows; i++)
+        l.tap[i] = first_tap(p, t, t.m0 + row + rows * i);
+    l.cursor.ky = l.cursor.kx = l.cursor.c = 0;
+    cursor_add(p, &l.cursor, chunk * 8);
+    l.weight =
+        (const element *)p.weight + ((long long)t.phase * p.columns + t.n0 + row) * p.k + chunk * 8;
+    return l;
+}
+
 /* Loads the step at the cursor into a stage, asynchronously. Nothing where the product is through,
  * but the group is committed all the same, so that waits count steps. */
-INLINE void load_step(const DcaeKernelConv &p, const Tile &t, Loader *l, unsigned stage, int step)
+INLINE void load_step(const DcaeKernelConv &p, const Tile &t, const Shape s, Loader *l,
+                      unsigned stage, int step)
 {
-    const int row = (int)threadIdx.x >> 2, chunk = (int)threadIdx.x & 3;
+    const int row = (int)threadIdx.x >> 2, chunk = (int)threadIdx.x & 3, rows = s.threads / 4;
     if (step * STEP < p.k) {
 #pragma unroll
-        for (int i = 0; i < 2; i++) {
+        for (int i = 0; i < TILE_M / rows; i++) {
             const element *from = tap_inputs(p, t.image, l->tap[i], l->cursor);
-            const unsigned at = swizzle(row + 64 * i, chunk);
-            copy_async16(stage + at, from ? from : (const element *)p.weight, from ? 16 : 0);
-            copy_async16(stage + TILE_M * STEP * 2 + at,
-                         l->weight + (long long)64 * i * p.k + step * STEP, 16);
+            copy_async16(stage + swizzle(row + rows * i, chunk),
+                         from ? from : (const element *)p.weight, from ? 16 : 0);
         }
+#pragma unroll
+        for (int i = 0; i < s.tile_n / rows; i++)
+            copy_async16(stage + TILE_M * ROW_BYTES + swizzle(row + rows * i, chunk),
+                         l->weight + (long long)rows * i * p.k + step * STEP, 16);
         cursor_add(p, &l->cursor, STEP);
     }
     copy_async_commit();
 }
 
-/* Products of one step: a warp makes 64 pixels × 32 columns. */
-INLINE void multiply_step(unsigned stage, int warp_m, int warp_n, float sum[4][4][4])
+/* Products of one step. */
+INLINE void multiply_step(unsigned stage, int warp_m, int warp_n, float sum[4][8][4])
 {
     const int lane = (int)threadIdx.x & 31;
-    const unsigned b_base = stage + TILE_M * STEP * 2;
+    const unsigned b_base = stage + TILE_M * ROW_BYTES;
 #pragma unroll
     for (int k = 0; k < STEP / 16; k++) {
-        unsigned a[4][4], b[2][4];
+        unsigned a[4][4], b[4][4];
 #pragma unroll
         for (int i = 0; i < 4; i++)
             load_matrix4(a[i], stage + swizzle(warp_m + i * 16 + (lane & 15), k * 2 + (lane >> 4)));
 #pragma unroll
-        for (int j = 0; j < 2; j++)
+        for (int j = 0; j < 4; j++)
             load_matrix4(b[j], b_base + swizzle(warp_n + j * 16 + (lane & 7) + (lane >> 4) * 8,
                                                 k * 2 + (lane >> 3 & 1)));
 #pragma unroll
         for (int i = 0; i < 4; i++)
 #pragma unroll
-            for (int j = 0; j < 4; j++)
+            for (int j = 0; j < 8; j++)
                 multiply_add(sum[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
     }
 }
 
-KERNEL __launch_bounds__(DCAE_MMA_THREADS) dcae_k_conv(const DcaeKernelConv p)
+/* Writes a warp's products to rows of the tile in shared memory. */
+INLINE void spill_products(const float sum[4][8][4], float *tile, int row, int warp_n)
 {
-    const unsigned base = (unsigned)__cvta_generic_to_shared(dynamic_shared);
-    Tile t = tile_of_block(p, TILE_M, TILE_N);
-    const int tid = (int)threadIdx.x, lane = tid & 31, warp = tid >> 5;
-    const int warp_m = (warp & 1) * 64, warp_n = (warp >> 1) * 32, steps = p.k / STEP;
-    Loader l;
-    float sum[4][4][4] = {};
-
-    l.tap[0] = first_tap(p, t, t.m0 + (tid >> 2));
-    l.tap[1] = first_tap(p, t, t.m0 + (tid >> 2) + 64);
-    l.cursor.ky = l.cursor.kx = l.cursor.c = 0;
-    cursor_add(p, &l.cursor, (tid & 3) * 8);
-    l.weight = (const element *)p.weight +
-               ((long long)t.phase * p.columns + t.n0 + (tid >> 2)) * p.k + (tid & 3) * 8;
-#pragma unroll
-    for (int i = 0; i < STAGES - 1; i++)
-        load_step(p, t, &l, base + i * STAGE_BYTES, i);
-    for (int step = 0; step < steps; step++) {
-        copy_async_wait(STAGES - 2);
-        __syncthreads();
-        load_step(p, t, &l, base + (step + STAGES - 1) % STAGES * STAGE_BYTES, step + STAGES - 1);
-        multiply_step(base + step % STAGES * STAGE_BYTES, warp_m, warp_n, sum);
-    }
-    copy_async_wait(0);
-    __syncthreads();
-    float *tile = (float *)dynamic_shared;
+    const int lane = (int)threadIdx.x & 31;
 #pragma unroll
     for (int i = 0; i < 4; i++)
 #pragma unroll
-        for (int j = 0; j < 4; j++) {
-            float *to =
-                tile + (warp_m + i * 16 + (lane >> 2)) * TILE_ROW + warp_n + j * 8 + (lane & 3) * 2;
+        for (int j = 0; j < 8; j++) {
+            float *to = tile + (i * 16 + (lane >> 2)) * row + warp_n + j * 8 + (lane & 3) * 2;
             *(float2 *)to = make_float2(sum[i][j][0], sum[i][j][1]);
-            *(float2 *)(to + 8 * TILE_ROW) = make_float2(sum[i][j][2], sum[i][j][3]);
+            *(float2 *)(to + 8 * row) = make_float2(sum[i][j][2], sum[i][j][3]);
         }
-    __syncthreads();
-    t.data = tile;
-    t.row = TILE_ROW;
-    finish_tile(p, t, TILE_M, TILE_N, DCAE_MMA_THREADS);
+}
+
+/* The tile is finished in two halves of 64 pixels: so much f32 fits where the stages were. */
+INLINE void convolve(const DcaeKernelConv &p, const Shape s)
+{
+    const unsigned base = (unsigned)__cvta_generic_to_shared(dynamic_shared);
+    const unsigned stage_bytes = (TILE_M + s.tile_n) * ROW_BYTES;
+    const int warp = (int)threadIdx.x >> 5, steps = p.k / STEP;
+    const int warp_m = (warp & 1) * WARP, warp_n = (warp >> 1) * WARP;
+    Tile t = tile_of_block(p, TILE_M, s.tile_n);
+    Loader l = loader_init(p, t, s);
+    float sum[4][8][4] = {};
+
+#pragma unroll
+    for (int i = 0; i < s.stages - 1; i++)
+        load_step(p, t, s, &l, base + i * stage_bytes, i);
+    for (int step = 0; step < steps; step++) {
+        const int next = step + s.stages - 1;
+        if (s.stages == 4)
+            copy_async_wait(2);
+        else
+            copy_async_wait(1);
+        __syncthreads();
+        load_step(p, t, s, &l, base + next % s.stages * stage_bytes, next);
+        multiply_step(base + step % s.stages * stage_bytes, warp_m, warp_n, sum);
+    }
+    copy_async_wait(0);
+    t.data = (const float *)dynamic_shared;
+    t.row = s.tile_n + DCAE_TILE_PAD;
+#pragma unroll 1
+    for (int half = 0; half < 2; half++, t.m0 += WARP) {
+        __syncthreads();
+        if (warp_m == half * WARP)
+            spill_products(sum, (float *)dynamic_shared, t.row, warp_n);
+        __syncthreads();
+        finish_tile(p, t, WARP, s.tile_n, s.threads);
+    }
+}
+
+KERNEL __launch_bounds__(DCAE_MMA_THREADS, 2) dcae_k_conv(const DcaeKernelConv p)
+{
+    const Shape s = {DCAE_MMA_TILE_N, DCAE_MMA_THREADS, DCAE_MMA_STAGES};
+    convolve(p, s);
+}
+
+/* Twice the columns: fewer loads a product, and norms of up to 256 channels. */
+KERNEL __launch_bounds__(DCAE_WIDE_THREADS) dcae_k_conv_wide(const DcaeKernelConv p)
+{
+    const Shape s = {DCAE_WIDE_TILE_N, DCAE_WIDE_THREADS, DCAE_WIDE_STAGES};
+    convolve(p, s);
 }
 
 #endif

@@ -159,53 +159,76 @@ INLINE void finish_down(const DcaeKernelConv &p, const Tile &t, int tile_m, int 
     }
 }
 
-/* Norm of a pixel whose tile_n channels are spread over tile_n / 4 neighbouring lanes. */
-INLINE void norm_channels(const DcaeKernelConv &p, int lanes, int c, float v[4])
+/* Norm of a pixel whose channels are spread over `lanes` neighbouring lanes, each of which has
+ * `groups` groups of four, 4·lanes channels apart. c: of the first group. */
+INLINE void norm_channels(const DcaeKernelConv &p, int lanes, int groups, int c, float v[][4])
 {
-    const float sum = lanes_sum(v[0] * v[0] + v[1] * v[1] + v[2] * v[2] + v[3] * v[3], lanes);
-    const float scale = 1.0f / sqrtf(sum / (float)p.out_c + NORM_EPS);
-    const float4 w = *(const float4 *)((const float *)p.norm_weight + c);
-    const float4 b = *(const float4 *)((const float *)p.norm_bias + c);
-    v[0] = v[0] * scale * w.x + b.x;
-    v[1] = v[1] * scale * w.y + b.y;
-    v[2] = v[2] * scale * w.z + b.z;
-    v[3] = v[3] * scale * w.w + b.w;
+    float sum = 0.0f;
+#pragma unroll
+    for (int g = 0; g < groups; g++)
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            sum = fmaf(v[g][i], v[g][i], sum);
+    const float scale = 1.0f / sqrtf(lanes_sum(sum, lanes) / (float)p.out_c + NORM_EPS);
+#pragma unroll
+    for (int g = 0; g < groups; g++) {
+        const int at = c + g * 4 * lanes;
+        const float4 w = *(const float4 *)((const float *)p.norm_weight + at);
+        const float4 b = *(const float4 *)((const float *)p.norm_bias + at);
+        v[g][0] = fmaf(v[g][0] * scale, w.x, b.x);
+        v[g][1] = fmaf(v[g][1] * scale, w.y, b.y);
+        v[g][2] = fmaf(v[g][2] * scale, w.z, b.z);
+        v[g][3] = fmaf(v[g][3] * scale, w.w, b.w);
+    }
 }
 
-/* Every lane goes through every round, since the norm is a sum over lanes. */
+#define MAX_GROUPS 2
+
+/* Finishes tile_m pixels of tile_n columns. Every lane goes through every round, since the norm is
+ * a sum over lanes. */
 INLINE void finish_tile(const DcaeKernelConv &p, const Tile &t, int tile_m, int tile_n, int threads)
 {
-    const int lanes = tile_n / 4, count = product_count(p, t.phase);
-    const int n = threadIdx.x % lanes * 4;
-    int column = t.n0 + n, c = column, square = 0;
+    const int groups = tile_n > 128 ? MAX_GROUPS : 1, lanes = tile_n / 4 / groups;
+    const int count = product_count(p, t.phase), n = threadIdx.x % lanes * 4;
     if (p.place == DCAE_PLACE_DOWN) {
         finish_down(p, t, tile_m, tile_n, threads);
         return;
     }
-    if (p.place == DCAE_PLACE_UP) {
-        square = column / p.up_c;
-        c = column - square * p.up_c;
-    }
     for (int i = threadIdx.x / lanes; i < tile_m; i += threads / lanes) {
         const int m = t.m0 + i;
-        const float4 x = *(const float4 *)(t.data + i * t.row + n);
-        const bool inside = m < count && c < p.store_c && square < 4;
-        float v[4] = {x.x, x.y, x.z, x.w};
-        Place at = product_place(p, t.phase, inside ? m : 0);
-        if (p.place == DCAE_PLACE_NEAREST) {
-            at.y = 2 * at.y + (t.phase >> 1);
-            at.x = 2 * at.x + (t.phase & 1);
-        } else if (p.place == DCAE_PLACE_UP) {
-            at.y = 2 * at.y + (square >> 1);
-            at.x = 2 * at.x + (square & 1);
+        const Place product = product_place(p, t.phase, m < count ? m : 0);
+        Place at[MAX_GROUPS];
+        float v[MAX_GROUPS][4];
+        int c[MAX_GROUPS];
+        bool inside[MAX_GROUPS];
+#pragma unroll
+        for (int g = 0; g < groups; g++) {
+            const int column = t.n0 + n + g * 4 * lanes;
+            const float4 x = *(const float4 *)(t.data + i * t.row + n + g * 4 * lanes);
+            int square = 0;
+            at[g] = product;
+            c[g] = column;
+            if (p.place == DCAE_PLACE_NEAREST) {
+                at[g].y = 2 * product.y + (t.phase >> 1);
+                at[g].x = 2 * product.x + (t.phase & 1);
+            } else if (p.place == DCAE_PLACE_UP) {
+                square = column / p.up_c;
+                c[g] = column - square * p.up_c;
+                at[g].y = 2 * product.y + (square >> 1);
+                at[g].x = 2 * product.x + (square & 1);
+            }
+            inside[g] = m < count && c[g] < p.store_c && square < 4;
+            v[g][0] = x.x, v[g][1] = x.y, v[g][2] = x.z, v[g][3] = x.w;
+            add_bias(p, column, v[g]);
+            if (inside[g])
+                add_shortcut(p, t.image, at[g], c[g], v[g]);
         }
-        add_bias(p, column, v);
-        if (inside)
-            add_shortcut(p, t.image, at, c, v);
         if (p.norm_weight)
-            norm_channels(p, lanes, c, v);
-        if (inside)
-            store_channels(p, t.image, at, c, v);
+            norm_channels(p, lanes, groups, c[0], v);
+#pragma unroll
+        for (int g = 0; g < groups; g++)
+            if (inside[g])
+                store_channels(p, t.image, at[g], c[g], v[g]);
     }
 }
 
