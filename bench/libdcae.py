@@ -55,14 +55,27 @@ class _Latent(c.Structure):
                 ("data", c.c_void_p)]
 
 
+class _OpTiming(c.Structure):
+    _fields_ = [("label", c.c_char_p), ("kind", c.c_char_p), ("ms", c.c_double), ("flop", c.c_double)]
+
+
+class _PlanInfo(c.Structure):
+    _fields_ = [("tiling", c.c_int), ("width", c.c_uint), ("height", c.c_uint), ("latent_channels", c.c_uint),
+                ("latent_width", c.c_uint), ("latent_height", c.c_uint), ("activation_bytes", c.c_uint64),
+                ("weight_bytes", c.c_uint64), ("bands", c.c_uint), ("tiles", c.c_uint)]
+
+
 class Codec:
-    """One direction of one model at one size; run() takes and returns arrays, f32 latents [c][h][w], u8 pictures [h][w][3]."""
+    """One direction of one model at one size. run() goes from `image`, u8 [height][width][3], to `latent`, f32 [c][h][w],
+    or back, and returns what it wrote."""
 
     def __init__(self, library, model, direction, width, height, threads, precision="f32", tiling="off",
                  memory_limit=0):
         self.lib = c.CDLL(library)
         self.lib.dcae_model_open.restype = self.lib.dcae_codec_new.restype = c.c_void_p
         self.lib.dcae_model_info.restype = c.POINTER(_ModelInfo)
+        self.lib.dcae_codec_timings.restype = c.POINTER(_OpTiming)
+        self.lib.dcae_codec_plan_info.restype = c.POINTER(_PlanInfo)
         self.direction = direction
         params = _ModelParams(path=model.encode())
         opened = self._call(self.lib.dcae_model_open, c.byref(params))
@@ -77,6 +90,17 @@ class Codec:
                              tiling=_Tiling(mode=TILING[tiling], memory_limit=memory_limit))
         self._call(self.lib.dcae_codec_configure, self.codec, c.byref(geometry))
 
+    def timings(self):
+        """[label, kind, ms, flop] of every op of the last run."""
+        n = c.c_uint()
+        ops = self.lib.dcae_codec_timings(self.codec, c.byref(n))
+        return [[ops[i].label.decode(), ops[i].kind.decode(), ops[i].ms, ops[i].flop] for i in range(n.value)]
+
+    def plan(self):
+        info = self.lib.dcae_codec_plan_info(self.codec).contents
+        return {"tiling": next(k for k, v in TILING.items() if v == info.tiling), "bands": info.bands,
+                "activation_mib": info.activation_bytes >> 20, "weight_mib": info.weight_bytes >> 20}
+
     def _call(self, function, *args):
         error = c.POINTER(_Error)()
         result = function(*args, c.byref(error))
@@ -84,8 +108,7 @@ class Codec:
             raise RuntimeError(error.contents.message.decode())
         return result
 
-    def run(self, array):
-        (self.image if self.direction == ENCODE else self.latent)[...] = array
+    def run(self):
         height, width, _ = self.image.shape
         image = _Image(width=width, height=height)
         for i in range(3):

@@ -1,95 +1,66 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Compares libdcae with other ways to run the same weights, in one run: every contestant in a process of its own, all
 loaded, then measured in turn, round after round, on the same number of threads. Outputs are compared before anything is
-timed. Prints a table and writes it as CSV.
+timed. Prints a table; writes it as CSV and as a plot where asked to.
 
-    python3 -m venv build/bench && build/bench/bin/pip install -r bench/requirements.txt
-    build/bench/bin/python tools/make_checkpoint.py dc-ae-f32c32-sana-1.0 build/sana
-    build/bench/bin/python bench/peers.py build/sana 512 512 --library build/dcae-core/libdcae.so
+    bench/peers.py build/sana 512 512 --library build/dcae-core/libdcae.so --csv peers.csv --plot peers.png
 """
 import argparse
-import csv
-import os
-import platform
-import statistics
-import subprocess
-import sys
-import tempfile
 
-import numpy as np
+from common import banner, machine, network, pyplot, relative_error, spread, table, write_csv
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 REFERENCE = "diffusers f32"
-
-
-def machine():
-    with open("/proc/cpuinfo") as info:
-        lines = info.read().splitlines()
-    model = next((l.split(":")[1].strip() for l in lines if l.startswith("model name")), platform.processor())
-    flags = next((l.split(":")[1].split() for l in lines if l.startswith("flags")), [])
-    isa = "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else "SSE2"
-    return f"{model}, {isa}{', BF16' if 'avx512_bf16' in flags else ''}", flags
-
-
-class Contestant:
-    def __init__(self, name, args):
-        self.name = name
-        self.ms = []
-        command = [sys.executable, os.path.join(HERE, "worker.py"), name, args.direction, args.model, str(args.width),
-                   str(args.height), "--library", os.path.abspath(args.library), "--threads", str(args.threads),
-                   "--tiling", args.tiling, "--memory-limit", str(args.memory_limit)]
-        env = dict(os.environ, OMP_NUM_THREADS=str(args.threads), HF_HUB_OFFLINE="1")
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
-        if self.process.stdout.readline().strip() != "ready":
-            raise RuntimeError(f"{name} did not start; what it printed is above")
-
-    def ask(self, line):
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        return self.process.stdout.readline().strip()
-
-    def output(self, folder):
-        path = os.path.join(folder, self.name.replace(" ", "-") + ".npy")
-        self.ask("save " + path)
-        return np.load(path).astype(np.float64)
-
-
-def relative_error(got, wanted):
-    return float(np.linalg.norm(got - wanted) / np.linalg.norm(wanted))
+F32 = ["dcae f32", "diffusers f32", "diffusers f32 channels last", "diffusers f32 torch.compile", "openvino f32"]
+BF16 = ["dcae bf16", "diffusers bf16", "openvino bf16"]
 
 
 def check(contestants):
-    """Everybody computes the same network: else a time says nothing."""
-    with tempfile.TemporaryDirectory() as folder:
-        outputs = {p.name: p.output(folder) for p in contestants}
-    wanted = outputs.get(REFERENCE, next(iter(outputs.values())))
-    errors = {name: relative_error(output, wanted) for name, output in outputs.items()}
+    """Everybody computes the same network: else a time says nothing. Returns each one's distance from the reference."""
+    outputs = {p.name: p.output().astype("float64") for p in contestants}
+    reference = REFERENCE if REFERENCE in outputs else contestants[0].name
+    errors = {name: relative_error(output, outputs[reference]) for name, output in outputs.items()}
     for name, error in errors.items():
+        # One result of eight bits in a hundred that rounds the other way is 1e-4; bf16 keeps eight bits through
+        # a hundred layers.
         limit = 5e-2 if "bf16" in name else 1e-3
         if not error < limit:
-            raise SystemExit(f"{name} differs from {REFERENCE} by {error:.1e}: not the same network")
+            for p in contestants:
+                p.kill()
+            raise SystemExit(f"{name} differs from {reference} by {error:.1e}: not the same network")
     return errors
 
 
-def run(args, names):
-    contestants = []
-    for name in names:
-        try:
-            contestants.append(Contestant(name, args))
-        except RuntimeError as error:
-            print(error, file=sys.stderr)
+def measure(args, names, direction):
+    contestants = [p for p in (network(name, args, direction, args.width, args.height, tiling=args.tiling,
+                                       memory_limit=args.memory_limit) for name in names) if p]
     errors = check(contestants)
     for _ in range(args.rounds):
         for p in contestants:
-            p.ms.append(float(p.ask("run")))
-    rows = []
-    for p in contestants:
-        rows.append({"direction": args.direction, "size": f"{args.width}x{args.height}", "peer": p.name,
-                     "threads": args.threads, "median_ms": round(statistics.median(p.ms), 1),
-                     "min_ms": round(min(p.ms), 1), "max_ms": round(max(p.ms), 1), "peak_mib": int(p.ask("quit")),
-                     "error": f"{errors[p.name]:.1e}"})
-        p.process.wait()
-    return rows
+            p.run()
+    return [{"direction": direction, "size": f"{args.width}x{args.height}", "contestant": p.name,
+             "threads": args.threads, **spread(p.ms), "peak_MiB": p.quit(), "error": f"{errors[p.name]:.1e}"}
+            for p in contestants]
+
+
+def plot(path, rows):
+    plt = pyplot()
+    directions = list(dict.fromkeys(r["direction"] for r in rows))
+    names = list(dict.fromkeys(r["contestant"] for r in rows))
+    figure, axes = plt.subplots(1, 2, figsize=(11, 1.2 + 0.5 * len(names)), sharey=True)
+    for axis, key, title in zip(axes, ("median_ms", "peak_MiB"), ("ms a frame (median)", "peak memory, MiB")):
+        for i, direction in enumerate(directions):
+            some = [r for r in rows if r["direction"] == direction]
+            bars = axis.barh([names.index(r["contestant"]) + 0.4 * i for r in some], [r[key] for r in some], 0.38,
+                             label=direction)
+            axis.bar_label(bars, fmt="%.0f", padding=3, fontsize=8)
+        axis.set_title(title)
+        axis.margins(x=0.15)
+    axes[0].set_yticks([i + 0.2 * (len(directions) - 1) for i in range(len(names))], names)
+    axes[0].invert_yaxis()
+    axes[1].legend()
+    figure.suptitle(f"{rows[0]['size']}, {rows[0]['threads']} threads, {machine()[0]}", fontsize=9)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
 
 
 def main():
@@ -105,26 +76,20 @@ def main():
     parser.add_argument("--memory-limit", type=int, default=0, help="MiB, for libdcae")
     parser.add_argument("--peers", default="", help="comma-separated; default: all that this machine can run")
     parser.add_argument("--csv", default="")
+    parser.add_argument("--plot", default="", help="PNG to write")
     args = parser.parse_args()
-    name, flags = machine()
-    bf16 = "avx512_bf16" in flags
-    names = args.peers.split(",") if args.peers else [
-        "dcae f32", "diffusers f32", "diffusers f32 channels last", "diffusers f32 torch.compile", "openvino f32"
-    ] + (["dcae bf16", "diffusers bf16", "openvino bf16"] if bf16 else [])
-    commit = subprocess.run(["git", "-C", HERE, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout
-    print(f"{name}; commit {commit.strip()}; {args.rounds} rounds")
+    bf16 = "avx512_bf16" in machine()[1]
+    names = args.peers.split(",") if args.peers else F32 + (BF16 if bf16 else [])
+    banner(f"{args.width}x{args.height}, {args.threads} threads, {args.rounds} rounds in turn; error: relative L2 from "
+           f"{REFERENCE} (decode: of 8-bit pixels)")
     rows = []
     for direction in ["encode", "decode"] if args.direction == "both" else [args.direction]:
-        args.direction = direction
-        rows += run(args, names)
-    print("| direction | size | contestant | median ms | min | max | peak MiB | error |\n|---|---|---|---|---|---|---|---|")
-    for r in rows:
-        print("| {direction} | {size} | {peer} | {median_ms} | {min_ms} | {max_ms} | {peak_mib} | {error} |".format(**r))
+        rows += measure(args, names, direction)
+    table(rows)
     if args.csv:
-        with open(args.csv, "w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0].keys())
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(args.csv, rows)
+    if args.plot:
+        plot(args.plot, rows)
 
 
 if __name__ == "__main__":

@@ -1,24 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""One contestant in a process of its own, so that its memory is its own too. peers.py starts it and talks to it by lines:
-`run` answers with milliseconds, `save FILE` stores the last output, `quit` answers with the peak memory in MiB."""
+"""One way to run one direction of a model, in a process of its own, so that its memory is its own too. The other scripts
+start it and talk to it by lines: `run` answers with milliseconds, `save FILE` stores the last output, `ops` answers with
+libdcae's time of every op of the last run, `quit` with the peak memory in MiB."""
 import argparse
-import sys
-import time
+import logging
+import warnings
 
 import numpy as np
 
-
-def picture(width, height):
-    """A picture with edges, gradients and noise, the same in every process."""
-    rng = np.random.default_rng(1)
-    y, x = np.mgrid[0:height, 0:width]
-    base = np.stack([128 + 90 * np.sin(x / 37 + i) * np.cos(y / 53 - i) for i in range(3)], 2)
-    base += 40 * ((x // 64 + y // 64) % 2)[..., None] + rng.normal(0, 8, base.shape)
-    return base.clip(0, 255).astype(np.uint8)
-
-
-def latent(channels, width, height):
-    return np.random.default_rng(2).normal(0, 1, (channels, height, width)).astype(np.float32)
+from common import latent, picture, serve
 
 
 def dcae(args, precision):
@@ -27,20 +17,35 @@ def dcae(args, precision):
     direction = ENCODE if args.direction == "encode" else DECODE
     codec = Codec(args.library, args.model, direction, args.width, args.height, args.threads, precision, args.tiling,
                   args.memory_limit << 20)
-    data = picture(args.width, args.height) if direction == ENCODE else latent(*codec.latent.shape[::2],
-                                                                              codec.latent.shape[1])
-    return lambda: codec.run(data)
+    if direction == ENCODE:
+        codec.image[...] = picture(args.width, args.height)
+    else:
+        channels, height, width = codec.latent.shape
+        codec.latent[...] = latent(channels, width, height)
+    args.extra["ops"] = codec.timings
+    args.extra["plan"] = codec.plan
+    return codec.run
 
 
-def load_torch(args, dtype):
+def load_torch(args, dtype, tiled=False):
     import torch
     from diffusers import AutoencoderDC
+    from diffusers.utils import logging as diffusers_logging
 
+    diffusers_logging.set_verbosity_error()
+    diffusers_logging.disable_progress_bar()
     torch.set_num_threads(args.threads)
     model = AutoencoderDC.from_pretrained(args.model, torch_dtype=dtype).eval()
+    if tiled:
+        model.enable_tiling()
     half = model.encoder if args.direction == "encode" else model.decoder
     ratio, channels = model.spatial_compression_ratio, model.config.latent_channels
-    del model
+    if tiled:  # the model cuts the frame, then calls its half
+        half = ((lambda x: model.encode(x).latent) if args.direction == "encode" else
+                (lambda x: model.decode(x).sample))
+        setattr(model, "decoder" if args.direction == "encode" else "encoder", None)
+    else:
+        del model
     if args.direction == "encode":
         data = torch.from_numpy(picture(args.width, args.height)).permute(2, 0, 1)[None].float() / 127.5 - 1
     else:
@@ -55,10 +60,10 @@ def finish(args, array):
     return np.rint((array[0].transpose(1, 2, 0) * 127.5 + 127.5).clip(0, 255)).astype(np.uint8)
 
 
-def diffusers(args, dtype="float32", channels_last=False, compiled=False):
+def diffusers(args, dtype="float32", channels_last=False, compiled=False, tiled=False):
     import torch
 
-    torch, half, data = load_torch(args, getattr(torch, dtype))
+    torch, half, data = load_torch(args, getattr(torch, dtype), tiled)
     if channels_last:
         half, data = half.to(memory_format=torch.channels_last), data.to(memory_format=torch.channels_last)
     if compiled:
@@ -90,15 +95,11 @@ PEERS = {
     "diffusers f32": diffusers,
     "diffusers f32 channels last": lambda args: diffusers(args, channels_last=True),
     "diffusers f32 torch.compile": lambda args: diffusers(args, compiled=True),
+    "diffusers f32 tiled": lambda args: diffusers(args, tiled=True),
     "diffusers bf16": lambda args: diffusers(args, "bfloat16"),
     "openvino f32": openvino,
     "openvino bf16": lambda args: openvino(args, "bf16"),
 }
-
-
-def peak_mib():
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) >> 10
 
 
 def main():
@@ -113,22 +114,10 @@ def main():
     parser.add_argument("--tiling", default="off")
     parser.add_argument("--memory-limit", type=int, default=0, help="MiB")
     args = parser.parse_args()
-    answers, sys.stdout = sys.stdout, sys.stderr  # libraries that print must not disturb the answers
-    run = PEERS[args.peer](args)
-    output = run()  # warm-up
-    print("ready", file=answers, flush=True)
-    for line in sys.stdin:
-        word, _, rest = line.strip().partition(" ")
-        if word == "run":
-            start = time.perf_counter()
-            output = run()
-            print((time.perf_counter() - start) * 1e3, file=answers, flush=True)
-        elif word == "save":
-            np.save(rest, output)
-            print("saved", file=answers, flush=True)
-        elif word == "quit":
-            print(peak_mib(), file=answers, flush=True)
-            return
+    args.extra = {}
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
+    serve(lambda: PEERS[args.peer](args), args.extra)
 
 
 if __name__ == "__main__":

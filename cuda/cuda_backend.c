@@ -7,6 +7,7 @@
  */
 #include <string.h>
 
+#include "cuda_gemm.h"
 #include "cuda_staging.h"
 #include "cuda_weights.h"
 #include "dcae_tensor.h"
@@ -41,14 +42,19 @@ typedef struct {
     GCancellable *cancellable;
     CUdeviceptr arena, workspace;
     CUstream upload, compute, download;
+    DcaeCudaGemm *gemm; /* NULL where no op of the plan is cuBLAS's */
     guint64 next_ticket;
     Flight flights[FLIGHTS];
 } Instance;
 
 /* ---- traits */
 
+/* Layers that cuBLAS takes in 16 bit are aligned in f32 too: the planner doesn't say which it is.
+ */
 static guint row_align(const DcaeProgram *program, const DcaeOp *op)
 {
+    if (dcae_cuda_gemm_takes(op->layer, DCAE_PRECISION_BF16))
+        return dcae_cuda_gemm_rows(program->values[op->out].w);
     if (op->kind == DCAE_OP_ATTN_SUM)
         return dcae_cuda_attn_rows(program->values[op->in].w);
     if (op->kind == DCAE_OP_PIXELS_OUT)
@@ -67,8 +73,12 @@ static guint min_rows(const DcaeProgram *program, const DcaeOp *op)
 }
 
 static gsize workspace_bytes(const DcaeProgram *program, const DcaeOp *op, guint rows,
-                             gconstpointer params)
+                             gconstpointer backend_params)
 {
+    const DcaeBackendParams *params = backend_params;
+
+    if (dcae_cuda_gemm_takes(op->layer, params->precision))
+        return DCAE_CUDA_GEMM_WORKSPACE;
     return op->kind == DCAE_OP_ATTN_SUM ? dcae_cuda_attn_workspace(program, op, rows) : 0;
 }
 
@@ -275,8 +285,14 @@ static gboolean run_op(const Instance *self, const DcaeStep *step, const Flight 
 
     for (; call.image < f->n; call.image += call.images) {
         set_view(self, f, call.image, &picture, &call);
-        guint n = dcae_cuda_launches(&call, launches);
-        for (guint i = 0; i < n; i++)
+        guint n = dcae_cuda_launches(&call, launches), first = 0;
+        if (dcae_cuda_gemm_takes(op->layer, call.precision)) {
+            if (!dcae_cuda_gemm_run(self->gemm, &launches[0].args.conv, call.precision, call.images,
+                                    error))
+                return FALSE;
+            first = 1;
+        }
+        for (guint i = first; i < n; i++)
             if (!launch(self, &launches[i], error))
                 return FALSE;
     }
@@ -288,17 +304,19 @@ static CUdeviceptr image_memory(const Instance *self, const DcaeSlot *slot, guin
     return self->arena + slot->offset + image * slot->image_bytes;
 }
 
-/* The plan keeps both places apart. */
+/* Where both places overlap, pieces that don't, from the top down. */
 static gboolean keep_rows(const Instance *self, const DcaeStep *step, guint n, GError **error)
 {
     const DcaeSlot *slot = &self->plan->slots[step->value];
+    guint rows = step->y1 - step->y0;
 
     for (guint i = 0; i < n && step->in_row > 0; i++) {
-        CUdeviceptr memory = image_memory(self, slot, i);
-        if (!CU(self->cu, error, cuMemcpyDtoDAsync_v2, memory,
-                memory + step->in_row * slot->row_bytes, (step->y1 - step->y0) * slot->row_bytes,
-                self->compute))
-            return FALSE;
+        CUdeviceptr to = image_memory(self, slot, i);
+        for (guint y = 0; y < rows; y += step->in_row)
+            if (!CU(self->cu, error, cuMemcpyDtoDAsync_v2, to + y * slot->row_bytes,
+                    to + ((gsize)y + step->in_row) * slot->row_bytes,
+                    MIN(step->in_row, rows - y) * slot->row_bytes, self->compute))
+                return FALSE;
     }
     return TRUE;
 }
@@ -468,6 +486,7 @@ static void close_instance(void *instance)
         drain(self);
         for (guint i = 0; i < FLIGHTS; i++)
             flight_clear(self, &self->flights[i]);
+        dcae_cuda_gemm_free(self->gemm);
         for (guint i = 0; i < G_N_ELEMENTS(streams); i++)
             if (*streams[i] != NULL)
                 self->cu->cuStreamDestroy_v2(*streams[i]);
@@ -518,6 +537,14 @@ static gboolean open_flight(const Instance *self, Flight *f, GError **error)
     return FALSE;
 }
 
+static gboolean needs_gemm(const Instance *self)
+{
+    for (guint i = 0; i < self->plan->program->n_ops; i++)
+        if (dcae_cuda_gemm_takes(self->plan->program->ops[i].layer, self->context->precision))
+            return TRUE;
+    return FALSE;
+}
+
 static gboolean open_memory(Instance *self, GError **error)
 {
     static const char advice[] =
@@ -527,12 +554,15 @@ static gboolean open_memory(Instance *self, GError **error)
                          advice, &self->arena, error))
         return FALSE;
     if (self->plan->workspace_bytes > 0 &&
-        !dcae_cuda_alloc(self->context, self->plan->workspace_bytes, "the sums of attention",
+        !dcae_cuda_alloc(self->context, self->plan->workspace_bytes, "sums of attention and cuBLAS",
                          advice, &self->workspace, error))
         return FALSE;
-    return create_stream(self, &self->upload, error) &&
-           create_stream(self, &self->compute, error) &&
-           create_stream(self, &self->download, error);
+    if (!create_stream(self, &self->upload, error) || !create_stream(self, &self->compute, error) ||
+        !create_stream(self, &self->download, error))
+        return FALSE;
+    if (needs_gemm(self))
+        self->gemm = dcae_cuda_gemm_new(self->compute, self->workspace, error);
+    return self->gemm != NULL || !needs_gemm(self);
 }
 
 static gboolean open_instance(void **instance, const DcaeWeights *weights, const DcaePlan *plan,

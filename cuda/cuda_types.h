@@ -34,4 +34,14 @@ enum {
 };
 enum { CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES = 8 };
 
+/* cuBLAS. */
+typedef struct cublasContext *cublasHandle_t;
+typedef int cublasStatus_t;
+
+enum { CUBLAS_STATUS_SUCCESS = 0, CUBLAS_STATUS_ALLOC_FAILED = 3 };
+enum { CUBLAS_OP_N = 0, CUBLAS_OP_T = 1 };
+enum { CUDA_R_16F = 2, CUDA_R_16BF = 14 };
+enum { CUBLAS_COMPUTE_32F = 68 };
+enum { CUBLAS_GEMM_DEFAULT = -1 };
+
 #endif

@@ -93,10 +93,11 @@ typedef struct _DcaeSafetensorsHeader DcaeSafetensorsHeader;
  * json, size  the text; not NUL-terminated, padding spaces at the end allowed. Borrowed for the
  * call. name        what error messages call the file.
  *
- * Checks syntax, nesting depth (64), duplicate names, known dtypes against shape and offsets,
- * overflow, overlap and holes: the tensors cover the data section from 0 to
- * dcae_safetensors_header_data_size() exactly. Whether the file has that many bytes is the caller's
- * to check. Free with dcae_safetensors_header_free(). Errors: DCAE_ERROR_FORMAT. Thread-safe. */
+ * Checks syntax, duplicate keys, limits (nesting 64, 4096 tensors, names of 1024 bytes), known
+ * dtypes against shape and offsets, overflow, overlap and holes: the tensors cover the data section
+ * from 0 to dcae_safetensors_header_data_size() exactly. Whether the file has that many bytes is
+ * the caller's to check. Free with dcae_safetensors_header_free(). Errors: DCAE_ERROR_FORMAT.
+ * Thread-safe. */
 DCAE_API DcaeSafetensorsHeader *dcae_safetensors_header_parse(const guint8 *json, gsize size,
                                                               const char *name, GError **error);
 DCAE_API void dcae_safetensors_header_free(DcaeSafetensorsHeader *header);
@@ -125,10 +126,11 @@ typedef struct {
      * repository id, which is looked up in the local cache as huggingface_hub lays it out and never
      * downloaded. Required. */
     const char *path;
-    /* Weight file variant in a directory ("fp16", "bf16" …). NULL or "": the plain files. */
+    /* Weight file variant in a directory ("fp16", "bf16" …). NULL or "": the plain files. An error
+     * with a single file. */
     const char *variant;
-    /* For single files: path of a config.json, or name of a released model. NULL or "": inferred
-     * from the tensors. */
+    /* Path of a config.json, or name of a released model; overrides a directory's own. NULL or "":
+     * the directory's config.json; for a single file inferred from the tensors. */
     const char *config;
     /* Root of the Hugging Face cache; NULL: ~/.cache/huggingface/hub. The caller looks up
      * HF_HUB_CACHE and HF_HOME: the library reads no environment. */
@@ -147,10 +149,11 @@ typedef struct {
                                 outer shortcuts) */
 } DcaeModelInfo;
 
-/* Opens a model: reads and checks config.json and the headers of the weight files, and maps the
- * files; weights are not read yet, except the two tensors of the hash. Errors: NOT_FOUND (says what
- * to run where a repository is not in the cache, and which variants there are), READ, FORMAT,
- * CONFIG, WEIGHTS. Thread-safe. */
+/* Opens a model: reads and checks config.json and the headers of the weight files; weights are not
+ * read yet, except the two tensors of the hash. The files stay open and are read, not mapped, so a
+ * file that shrinks later is an error and no crash. Errors: NOT_FOUND (says what to run where a
+ * repository is not in the cache, and which variants there are), READ, FORMAT, CONFIG, WEIGHTS.
+ * Thread-safe. */
 DCAE_API DcaeModel *dcae_model_open(const DcaeModelParams *params, GError **error);
 DCAE_API DcaeModel *dcae_model_ref(DcaeModel *model);
 DCAE_API void dcae_model_unref(DcaeModel *model);

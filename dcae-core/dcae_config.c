@@ -14,7 +14,6 @@
 #define MAX_CHANNELS 65536
 #define MAX_LAYERS 1000
 #define MAX_KERNEL 255
-#define MAX_KEYS 1000
 
 typedef enum {
     KEY_ATTENTION_HEAD_DIM,
@@ -70,9 +69,7 @@ static const Word act_words[] = {{"relu", DCAE_ACT_RELU},  {"silu", DCAE_ACT_SIL
 /* One call of dcae_config_parse(). */
 typedef struct {
     const char *name;
-    const char *end;
-    const char *value[N_KEYS]; /* where the value begins, NULL: the key is missing */
-    GString *text;
+    JsonNode *value[N_KEYS]; /* NULL: the key is missing */
     DcaeConfig *config;
     GError **error;
 } Parser;
@@ -94,63 +91,50 @@ static gboolean fail_key(Parser *parser, Key key, const char *fault)
     return fail(parser->error, parser->name, "'%s': %s", key_names[key], fault);
 }
 
-/* A reader that stands on the value of a key. */
-static DcaeJson reader_at(const Parser *parser, Key key)
+static gboolean read_uint(Parser *parser, Key key, JsonNode *node, guint low, guint high,
+                          guint *out)
 {
-    DcaeJson json;
-    dcae_json_init(&json, parser->value[key], (gsize)(parser->end - parser->value[key]));
-    return json;
-}
-
-static gboolean read_uint(Parser *parser, DcaeJson *json, guint low, guint high, guint *out)
-{
-    guint64 value = 0;
-    if (!dcae_json_uint(json, &value))
-        return FALSE;
-    if (value < low || value > high)
-        return dcae_json_fail(json, low ? high == MAX_KERNEL ? "a kernel size must be from 1 to 255"
-                                                             : "a number must be from 1 to 65536"
-                                        : "a number must be from 0 to 1000");
+    guint64 value;
+    if (!dcae_json_uint(node, &value) || value < low || value > high)
+        return fail(parser->error, parser->name, "'%s': a whole number from %u to %u is expected",
+                    key_names[key], low, high);
     *out = (guint)value;
     return TRUE;
 }
 
-static gboolean read_word(Parser *parser, DcaeJson *json, const Word *words, int *out)
+static gboolean read_word(Parser *parser, Key key, JsonNode *node, const Word *words, int *out)
 {
-    if (!dcae_json_string(json, parser->text))
-        return FALSE;
-    for (const Word *w = words; w->word; w++) {
-        gboolean same = words == act_words ? g_ascii_strcasecmp(w->word, parser->text->str) == 0
-                                           : strcmp(w->word, parser->text->str) == 0;
+    const char *text = dcae_json_string(node);
+    for (const Word *w = words; text && w->word; w++) {
+        gboolean same = words == act_words ? g_ascii_strcasecmp(w->word, text) == 0
+                                           : strcmp(w->word, text) == 0;
         if (same) {
             *out = w->value;
             return TRUE;
         }
     }
-    if (words == norm_words && strcmp(parser->text->str, "layer_norm") == 0)
-        return dcae_json_fail(json, "layer_norm can't run on pictures (the reference fails on it "
-                                    "too); rms_norm and batch_norm are possible");
+    if (words == norm_words && g_strcmp0(text, "layer_norm") == 0)
+        return fail_key(parser, key,
+                        "layer_norm can't run on pictures (the reference fails on it too); "
+                        "rms_norm and batch_norm are possible");
     if (words == norm_words)
-        return dcae_json_fail(json, "a norm must be rms_norm or batch_norm");
+        return fail_key(parser, key, "a norm must be rms_norm or batch_norm");
     if (words == block_words)
-        return dcae_json_fail(json, "a block type must be ResBlock or EfficientViTBlock");
-    return dcae_json_fail(json, "an activation must be relu, silu, swish, gelu or mish");
+        return fail_key(parser, key, "a block type must be ResBlock or EfficientViTBlock");
+    return fail_key(parser, key, "an activation must be relu, silu, swish, gelu or mish");
 }
 
 static gboolean read_scalar(Parser *parser, Key key, guint *out)
 {
-    if (!parser->value[key])
-        return TRUE;
-    DcaeJson json = reader_at(parser, key);
-    return read_uint(parser, &json, 1, MAX_CHANNELS, out) || fail_key(parser, key, json.fault);
+    JsonNode *node = parser->value[key];
+    return !node || read_uint(parser, key, node, 1, MAX_CHANNELS, out);
 }
 
 static gboolean read_flag(Parser *parser, Key key, gboolean *out)
 {
-    if (!parser->value[key])
-        return TRUE;
-    DcaeJson json = reader_at(parser, key);
-    return dcae_json_boolean(&json, out) || fail_key(parser, key, json.fault);
+    JsonNode *node = parser->value[key];
+    return !node || dcae_json_boolean(node, out) ||
+           fail_key(parser, key, "true or false is expected");
 }
 
 /* *out: does the string equal word? */
@@ -158,14 +142,27 @@ static gboolean read_choice(Parser *parser, Key key, const char *word, gboolean 
 {
     if (!parser->value[key])
         return TRUE;
-    DcaeJson json = reader_at(parser, key);
-    if (!dcae_json_string(&json, parser->text))
-        return fail_key(parser, key, json.fault);
-    *out = strcmp(parser->text->str, word) == 0;
+    const char *text = dcae_json_string(parser->value[key]);
+    if (!text)
+        return fail_key(parser, key, "a string is expected");
+    *out = strcmp(text, word) == 0;
     return TRUE;
 }
 
-static const char *const too_many_stages = "a list has more than 12 entries";
+/* A node as a list of at most max entries; *n receives its length. NULL where it is none. */
+static JsonArray *read_list(Parser *parser, Key key, JsonNode *node, guint max, guint *n)
+{
+    JsonArray *list = dcae_json_array(node);
+    *n = list ? json_array_get_length(list) : 0;
+    if (list && *n <= max)
+        return list;
+    if (list)
+        fail(parser->error, parser->name, "'%s': a list has more than %u entries", key_names[key],
+             max);
+    else
+        fail_key(parser, key, "an array is expected");
+    return NULL;
+}
 
 /* A list that must have as many entries as the configuration has stages. */
 static gboolean check_length(Parser *parser, Key key, guint n)
@@ -186,62 +183,49 @@ static gboolean read_uints(Parser *parser, Key key, guint low, guint high, guint
     *n = 6;
     if (!parser->value[key])
         return TRUE;
-    DcaeJson json = reader_at(parser, key);
-    *n = 0;
-    dcae_json_begin(&json, '[');
-    while (dcae_json_item(&json)) {
-        if (*n == DCAE_MAX_STAGES)
-            dcae_json_fail(&json, too_many_stages);
-        else
-            read_uint(parser, &json, low, high, &values[(*n)++]);
-    }
-    if (!json.fault && *n == 0)
-        dcae_json_fail(&json, "the list is empty");
-    return !json.fault || fail_key(parser, key, json.fault);
+    JsonArray *list = read_list(parser, key, parser->value[key], DCAE_MAX_STAGES, n);
+    if (!list)
+        return FALSE;
+    for (guint i = 0; i < *n; i++)
+        if (!read_uint(parser, key, json_array_get_element(list, i), low, high, &values[i]))
+            return FALSE;
+    return *n > 0 || fail_key(parser, key, "the list is empty");
 }
 
 /* A word for all stages, or a list of one a stage; null_value >= 0: null stands for it. */
 static gboolean read_words(Parser *parser, Key key, const Word *words, int null_value, int *values)
 {
-    guint n = 0, n_stages = parser->config->n_stages;
-    if (!parser->value[key])
+    JsonNode *node = parser->value[key];
+    JsonArray *list = NULL;
+    guint n = parser->config->n_stages;
+    if (!node)
         return TRUE;
-    DcaeJson json = reader_at(parser, key);
-    gboolean list = dcae_json_peek(&json) == '[';
-    if (list)
-        dcae_json_begin(&json, '[');
-    while (list ? dcae_json_item(&json) : n == 0 && !json.fault) {
-        int value = 0;
-        if (n == DCAE_MAX_STAGES)
-            dcae_json_fail(&json, too_many_stages);
-        else if (null_value >= 0 && dcae_json_peek(&json) == 'n' && dcae_json_null(&json))
-            values[n++] = null_value;
-        else if (read_word(parser, &json, words, &value))
-            values[n++] = value;
+    if (dcae_json_array(node) && !(list = read_list(parser, key, node, DCAE_MAX_STAGES, &n)))
+        return FALSE;
+    for (guint i = 0; i < n; i++) {
+        JsonNode *entry = list ? json_array_get_element(list, i) : node;
+        if (null_value >= 0 && json_node_is_null(entry))
+            values[i] = null_value;
+        else if (!read_word(parser, key, entry, words, &values[i]))
+            return FALSE;
     }
-    if (json.fault)
-        return fail_key(parser, key, json.fault);
-    for (; !list && n < n_stages; n++)
-        values[n] = values[0];
     return check_length(parser, key, n);
 }
 
 /* The kernel sizes of one stage. */
-static void read_scales(Parser *parser, DcaeJson *json, DcaeStage *stage)
+static gboolean read_scales(Parser *parser, Key key, JsonNode *node, DcaeStage *stage)
 {
-    stage->n_scales = 0;
-    dcae_json_begin(json, '[');
-    while (dcae_json_item(json)) {
-        if (stage->n_scales == DCAE_MAX_SCALES)
-            dcae_json_fail(json, "a stage has more than 8 scales");
-        else
-            read_uint(parser, json, 1, MAX_KERNEL, &stage->scales[stage->n_scales++]);
-    }
+    JsonArray *list = read_list(parser, key, node, DCAE_MAX_SCALES, &stage->n_scales);
+    for (guint i = 0; list && i < stage->n_scales; i++)
+        if (!read_uint(parser, key, json_array_get_element(list, i), 1, MAX_KERNEL,
+                       &stage->scales[i]))
+            return FALSE;
+    return list != NULL;
 }
 
 static gboolean read_multiscales(Parser *parser, Key key, DcaeStage *stages)
 {
-    guint n = 0;
+    guint n;
     if (!parser->value[key]) {
         for (guint i = 3; i < 6; i++) {
             stages[i].n_scales = 1;
@@ -249,17 +233,11 @@ static gboolean read_multiscales(Parser *parser, Key key, DcaeStage *stages)
         }
         return check_length(parser, key, 6);
     }
-    DcaeJson json = reader_at(parser, key);
-    dcae_json_begin(&json, '[');
-    while (dcae_json_item(&json)) {
-        if (n == DCAE_MAX_STAGES)
-            dcae_json_fail(&json, too_many_stages);
-        else
-            read_scales(parser, &json, &stages[n++]);
-    }
-    if (json.fault)
-        return fail_key(parser, key, json.fault);
-    return check_length(parser, key, n);
+    JsonArray *list = read_list(parser, key, parser->value[key], DCAE_MAX_STAGES, &n);
+    for (guint i = 0; list && i < n; i++)
+        if (!read_scales(parser, key, json_array_get_element(list, i), &stages[i]))
+            return FALSE;
+    return list && check_length(parser, key, n);
 }
 
 /* The four lists that encoder and decoder both have. */
@@ -334,67 +312,36 @@ static gboolean read_scalars(Parser *parser)
                      &config->down_unshuffle) ||
         !read_choice(parser, KEY_UPSAMPLE_BLOCK_TYPE, "interpolate", &config->up_interpolate))
         return FALSE;
-    if (parser->value[KEY_DECODER_CONV_ACT_FN]) {
-        DcaeJson json = reader_at(parser, KEY_DECODER_CONV_ACT_FN);
-        int act = 0;
-        if (!read_word(parser, &json, act_words, &act))
-            return fail_key(parser, KEY_DECODER_CONV_ACT_FN, json.fault);
-        config->decoder_conv_act = (DcaeAct)act;
+    JsonNode *act = parser->value[KEY_DECODER_CONV_ACT_FN];
+    JsonNode *scaling = parser->value[KEY_SCALING_FACTOR];
+    int value;
+    if (act) {
+        if (!read_word(parser, KEY_DECODER_CONV_ACT_FN, act, act_words, &value))
+            return FALSE;
+        config->decoder_conv_act = (DcaeAct)value;
     }
-    if (parser->value[KEY_SCALING_FACTOR]) {
-        DcaeJson json = reader_at(parser, KEY_SCALING_FACTOR);
-        if (!dcae_json_number(&json, &config->scaling_factor))
-            return fail_key(parser, KEY_SCALING_FACTOR, json.fault);
-    }
-    return TRUE;
-}
-
-/* Passes the whole text once: checks its syntax and notes where each known key's value begins. */
-static gboolean scan_keys(Parser *parser, DcaeJson *json, GHashTable *seen)
-{
-    dcae_json_begin(json, '{');
-    while (dcae_json_key(json, parser->text)) {
-        if (g_hash_table_size(seen) == MAX_KEYS)
-            return dcae_json_fail(json, "there are more than 1000 keys");
-        if (!g_hash_table_add(seen, g_strdup(parser->text->str)))
-            return dcae_json_fail(json, "a key stands twice");
-        dcae_json_peek(json);
-        for (guint i = 0; i < N_KEYS; i++)
-            if (strcmp(parser->text->str, key_names[i]) == 0)
-                parser->value[i] = json->pos;
-        dcae_json_skip(json);
-    }
-    return dcae_json_finish(json);
-}
-
-static gboolean scan_text(Parser *parser, const char *text, gsize size)
-{
-    DcaeJson json;
-    GHashTable *seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-    dcae_json_init(&json, text, size);
-    gboolean ok = scan_keys(parser, &json, seen);
-    g_hash_table_unref(seen);
-    if (!ok)
-        g_set_error(parser->error, DCAE_ERROR, DCAE_ERROR_FORMAT,
-                    "%s: no valid JSON configuration: %s at byte %" G_GSIZE_FORMAT, parser->name,
-                    json.fault, (gsize)(json.pos - json.start));
-    return ok;
+    return !scaling || dcae_json_number(scaling, &config->scaling_factor) ||
+           fail_key(parser, KEY_SCALING_FACTOR, "a finite number is expected");
 }
 
 static gboolean check_class(Parser *parser)
 {
     gboolean same = TRUE;
-    return read_choice(parser, KEY_CLASS_NAME, "AutoencoderDC", &same) &&
-           (same || fail(parser->error, parser->name,
-                         "'_class_name' is '%.100s', but only AutoencoderDC is a model that can be "
-                         "run",
-                         parser->text->str));
+    if (!read_choice(parser, KEY_CLASS_NAME, "AutoencoderDC", &same))
+        return FALSE;
+    if (same)
+        return TRUE;
+    const char *text = dcae_json_string(parser->value[KEY_CLASS_NAME]);
+    char *shown = g_utf8_substring(text, 0, MIN(g_utf8_strlen(text, -1), 100));
+    fail(parser->error, parser->name,
+         "'_class_name' is '%s', but only AutoencoderDC is a model that can be run", shown);
+    g_free(shown);
+    return FALSE;
 }
 
 gboolean dcae_config_parse(DcaeConfig *config, const char *text, const char *name, GError **error)
 {
-    gsize size = strlen(text);
-    Parser parser = {.name = name, .end = text + size, .config = config, .error = error};
+    Parser parser = {.name = name, .config = config, .error = error};
     *config = (DcaeConfig){
         .in_channels = 3,
         .latent_channels = 32,
@@ -405,14 +352,13 @@ gboolean dcae_config_parse(DcaeConfig *config, const char *text, const char *nam
         .decoder_conv_act = DCAE_ACT_RELU,
         .scaling_factor = 1.0,
     };
-    if (!g_utf8_validate(text, (gssize)size, NULL)) {
-        g_set_error(error, DCAE_ERROR, DCAE_ERROR_FORMAT, "%s: no valid UTF-8 text", name);
+    JsonNode *root = dcae_json_parse(text, strlen(text), name, error);
+    if (!root)
         return FALSE;
-    }
-    parser.text = g_string_new(NULL);
-    gboolean ok = scan_text(&parser, text, size) && check_class(&parser) && read_stages(&parser) &&
-                  read_scalars(&parser);
-    g_string_free(parser.text, TRUE);
+    for (Key key = 0; key < N_KEYS; key++)
+        parser.value[key] = json_object_get_member(json_node_get_object(root), key_names[key]);
+    gboolean ok = check_class(&parser) && read_stages(&parser) && read_scalars(&parser);
+    json_node_unref(root);
     return ok && dcae_config_validate(config, name, error);
 }
 

@@ -178,71 +178,55 @@ static gboolean fail_choice(const GPtrArray *entries, const char *path, const ch
     return FALSE;
 }
 
-/* The file names in a list of shards; NULL where the list is faulty, and then json->fault says it.
- */
-static GPtrArray *read_weight_map(DcaeJson *json)
+static gboolean fail_shards(const char *name, const char *fault, GError **error)
 {
-    GPtrArray *files = g_ptr_array_new_with_free_func(g_free);
-    GString *text = g_string_new(NULL);
-    guint maps = 0;
-    dcae_json_begin(json, '{');
-    while (dcae_json_key(json, text)) {
-        if (strcmp(text->str, "weight_map") != 0) {
-            dcae_json_skip(json);
-            continue;
-        }
-        if (maps++)
-            dcae_json_fail(json, "weight_map stands twice");
-        dcae_json_begin(json, '{');
-        while (dcae_json_key(json, NULL) && dcae_json_string(json, text)) {
-            if (!g_str_has_suffix(text->str, ".safetensors") || strpbrk(text->str, "/\\") ||
-                strstr(text->str, ".."))
-                dcae_json_fail(json, "a shard must be the plain name of a .safetensors file beside "
-                                     "the list");
-            /* Shards are listed in runs, so nearly all repetitions are seen here. */
-            if (!files->len || strcmp(files->pdata[files->len - 1], text->str) != 0)
-                g_ptr_array_add(files, g_strdup(text->str));
-        }
+    g_set_error(error, DCAE_ERROR, DCAE_ERROR_FORMAT, "%s: no valid list of shards: %s", name,
+                fault);
+    return FALSE;
+}
+
+/* Adds the files that a list of shards names, each once. */
+static gboolean read_weight_map(GPtrArray *weights, JsonNode *root, const char *path,
+                                const char *name, GError **error)
+{
+    JsonObjectIter iter;
+    JsonNode *node;
+    JsonObject *map =
+        dcae_json_object(json_object_get_member(json_node_get_object(root), "weight_map"));
+    if (!map || json_object_get_size(map) == 0)
+        return fail_shards(name, "weight_map is missing, empty or no object", error);
+    json_object_iter_init(&iter, map);
+    while (json_object_iter_next(&iter, NULL, &node)) {
+        const char *file = dcae_json_string(node);
+        if (!file || !g_str_has_suffix(file, ".safetensors") || strpbrk(file, "/\\") ||
+            strstr(file, ".."))
+            return fail_shards(
+                name, "a shard must be the plain name of a .safetensors file beside the list",
+                error);
+        char *full = g_build_filename(path, file, NULL);
+        if (g_ptr_array_find_with_equal_func(weights, full, g_str_equal, NULL))
+            g_free(full);
+        else
+            g_ptr_array_add(weights, full);
+        if (weights->len > MAX_SHARDS)
+            return fail_shards(name, "there are more than 1000 shards", error);
     }
-    if (!json->fault && files->len == 0)
-        dcae_json_fail(json, "weight_map is missing or empty");
-    dcae_json_finish(json);
-    g_string_free(text, TRUE);
-    return files;
+    g_ptr_array_sort(weights, compare_strings);
+    return TRUE;
 }
 
 static gboolean add_shards(GPtrArray *weights, const char *path, const char *index, GError **error)
 {
-    DcaeJson json;
     char *full = g_build_filename(path, index, NULL);
-    char *text = dcae_file_text(full, MAX_INDEX_SIZE, error);
     char *name = g_filename_display_name(full);
-    g_free(full);
-    if (!text || !g_utf8_validate(text, -1, NULL)) {
-        if (text)
-            g_set_error(error, DCAE_ERROR, DCAE_ERROR_FORMAT, "%s: no valid UTF-8 text", name);
-        g_free(name);
-        g_free(text);
-        return FALSE;
-    }
-    dcae_json_init(&json, text, strlen(text));
-    GPtrArray *files = read_weight_map(&json);
-    g_ptr_array_sort(files, compare_strings);
-    for (guint i = 0; i < files->len && !json.fault; i++) {
-        if (i > 0 && strcmp(files->pdata[i - 1], files->pdata[i]) == 0)
-            continue;
-        if (weights->len == MAX_SHARDS)
-            dcae_json_fail(&json, "there are more than 1000 shards");
-        g_ptr_array_add(weights, g_build_filename(path, (char *)files->pdata[i], NULL));
-    }
-    if (json.fault)
-        g_set_error(error, DCAE_ERROR, DCAE_ERROR_FORMAT,
-                    "%s: no valid list of shards: %s at byte %" G_GSIZE_FORMAT, name, json.fault,
-                    (gsize)(json.pos - json.start));
-    g_ptr_array_free(files, TRUE);
-    g_free(name);
+    char *text = dcae_file_text(full, MAX_INDEX_SIZE, error);
+    JsonNode *root = text ? dcae_json_parse(text, strlen(text), name, error) : NULL;
+    gboolean ok = root && read_weight_map(weights, root, path, name, error);
+    g_clear_pointer(&root, json_node_unref);
     g_free(text);
-    return json.fault == NULL;
+    g_free(name);
+    g_free(full);
+    return ok;
 }
 
 static gboolean choose_weights(DcaeDirectory *directory, const GPtrArray *names, const char *path,

@@ -1,306 +1,289 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * dcae_json.c - the JSON reader declared in dcae_json.h. Every byte is looked at once, and depth is
- * bounded before anything recurses, so time and stack are bounded for any input.
+ * dcae_json.c - looks a text over token by token, then lets json-glib parse it. The look-over
+ * leaves the grammar to json-glib and checks only what json-glib 1.6 lets through: its recursion
+ * has no limit, its hash tables are slow on keys that were chosen to collide, comments and "0x10"
+ * pass, numbers beyond 64 bits wrap, and of two equal keys the last one wins without a word.
  */
 #include "dcae_json.h"
 
+#include "dcae.h"
+
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
-void dcae_json_init(DcaeJson *reader, const char *text, gsize size)
-{
-    *reader = (DcaeJson){.start = text, .pos = text, .end = text + size};
-}
+#define MAX_DEPTH 64
+#define MAX_KEY 1024
+#define MAX_MEMBERS 4096
+#define MAX_TOKENS 100000
+#define SPACES " \t\r\n"
 
-gboolean dcae_json_fail(DcaeJson *reader, const char *fault)
+typedef struct {
+    const char *pos, *end;
+    const char *fault; /* what is wrong at pos, NULL while all is well */
+    guint depth, tokens;
+    guint members[MAX_DEPTH + 1]; /* of the open objects */
+    gsize string_size;            /* of the last string */
+} Scan;
+
+static gboolean fail(Scan *scan, const char *fault)
 {
-    if (!reader->fault)
-        reader->fault = fault;
+    scan->fault = fault;
     return FALSE;
 }
 
-static void skip_space(DcaeJson *reader)
+/* Four hexadecimal digits, or -1. */
+static int read_hex4(const char *text, const char *end)
 {
-    while (reader->pos < reader->end && strchr(" \t\r\n", *reader->pos) && *reader->pos)
-        reader->pos++;
-}
-
-char dcae_json_peek(DcaeJson *reader)
-{
-    skip_space(reader);
-    return reader->fault || reader->pos == reader->end ? 0 : *reader->pos;
-}
-
-static gboolean take(DcaeJson *reader, char c)
-{
-    if (dcae_json_peek(reader) != c)
-        return FALSE;
-    reader->pos++;
-    return TRUE;
-}
-
-gboolean dcae_json_begin(DcaeJson *reader, char open)
-{
-    if (dcae_json_peek(reader) != open)
-        return dcae_json_fail(reader,
-                              open == '{' ? "an object is expected" : "an array is expected");
-    if (reader->depth == DCAE_JSON_MAX_DEPTH)
-        return dcae_json_fail(reader, "the text is nested too deeply");
-    reader->pos++;
-    reader->depth++;
-    reader->fresh = TRUE;
-    return TRUE;
-}
-
-/* TRUE where another item follows, with its comma taken. */
-static gboolean next_item(DcaeJson *reader, char close)
-{
-    if (reader->fault)
-        return FALSE;
-    if (take(reader, close)) {
-        reader->depth--;
-        reader->fresh = FALSE;
-        return FALSE;
-    }
-    if (!reader->fresh && !take(reader, ','))
-        return dcae_json_fail(reader, close == '}' ? "a comma or a closing brace is expected"
-                                                   : "a comma or a closing bracket is expected");
-    reader->fresh = FALSE;
-    return TRUE;
-}
-
-gboolean dcae_json_item(DcaeJson *reader)
-{
-    return next_item(reader, ']');
-}
-
-gboolean dcae_json_key(DcaeJson *reader, GString *key)
-{
-    if (!next_item(reader, '}') || !dcae_json_string(reader, key))
-        return FALSE;
-    return take(reader, ':') || dcae_json_fail(reader, "a colon is expected");
-}
-
-/* Four hexadecimal digits at pos. */
-static gboolean read_hex4(DcaeJson *reader, gunichar *out)
-{
-    gunichar value = 0;
-    if (reader->end - reader->pos < 4)
-        return dcae_json_fail(reader, "an escape is cut short");
+    int value = 0;
     for (guint i = 0; i < 4; i++) {
-        int digit = g_ascii_xdigit_value(reader->pos[i]);
-        if (digit < 0)
-            return dcae_json_fail(reader, "an escape is malformed");
-        value = value * 16 + (gunichar)digit;
+        if (text + i >= end || !g_ascii_isxdigit(text[i]))
+            return -1;
+        value = value * 16 + g_ascii_xdigit_value(text[i]);
     }
-    reader->pos += 4;
-    *out = value;
+    return value;
+}
+
+/* pos stands behind the backslash. */
+static gboolean scan_escape(Scan *scan)
+{
+    char c = scan->pos < scan->end ? *scan->pos++ : 0;
+    if (c != 'u')
+        return (c && strchr("\"\\/bfnrt", c)) || fail(scan, "an escape is malformed");
+    int code = read_hex4(scan->pos, scan->end);
+    if (code <= 0)
+        return fail(scan, code ? "an escape is malformed" : "a string holds a NUL character");
+    scan->pos += 4;
+    if (code >> 10 == 0xd800 >> 10) {
+        if (scan->end - scan->pos < 6 || memcmp(scan->pos, "\\u", 2) != 0 ||
+            read_hex4(scan->pos + 2, scan->end) >> 10 != 0xdc00 >> 10)
+            return fail(scan, "a surrogate stands alone");
+        scan->pos += 6;
+    } else if (code >> 10 == 0xdc00 >> 10) {
+        return fail(scan, "a surrogate stands alone");
+    }
     return TRUE;
 }
 
-/* The part of a \u escape after the u, surrogate pairs included. */
-static gboolean read_unicode(DcaeJson *reader, GString *out)
+static gboolean scan_string(Scan *scan)
 {
-    gunichar c, low;
-    if (!read_hex4(reader, &c))
+    const char *begin = ++scan->pos;
+    while (scan->pos < scan->end && *scan->pos != '"') {
+        if ((guchar)*scan->pos < 0x20)
+            return fail(scan, "a string holds a control character");
+        if (*scan->pos++ == '\\' && !scan_escape(scan))
+            return FALSE;
+    }
+    if (scan->pos >= scan->end)
+        return fail(scan, "a string is not closed");
+    scan->string_size = (gsize)(scan->pos++ - begin);
+    return TRUE;
+}
+
+static gboolean take(Scan *scan, const char *set)
+{
+    if (scan->pos == scan->end || !*scan->pos || !strchr(set, *scan->pos))
         return FALSE;
-    if (c >= 0xd800 && c < 0xdc00) {
-        if (reader->end - reader->pos < 2 || reader->pos[0] != '\\' || reader->pos[1] != 'u')
-            return dcae_json_fail(reader, "a surrogate stands alone");
-        reader->pos += 2;
-        if (!read_hex4(reader, &low))
-            return FALSE;
-        if (low < 0xdc00 || low > 0xdfff)
-            return dcae_json_fail(reader, "a surrogate stands alone");
-        c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
-    } else if (c >= 0xdc00 && c < 0xe000) {
-        return dcae_json_fail(reader, "a surrogate stands alone");
-    }
-    if (c == 0)
-        return dcae_json_fail(reader, "a string holds a NUL character");
-    if (out)
-        g_string_append_unichar(out, c);
+    scan->pos++;
     return TRUE;
 }
 
-static gboolean read_escape(DcaeJson *reader, GString *out)
+static gsize skip_digits(Scan *scan)
 {
-    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
-    if (reader->pos == reader->end)
-        return dcae_json_fail(reader, "a string is not closed");
-    char c = *reader->pos++;
-    if (c == 'u')
-        return read_unicode(reader, out);
-    const char *place = c ? strchr(from, c) : NULL;
-    if (!place)
-        return dcae_json_fail(reader, "an escape is malformed");
-    if (out)
-        g_string_append_c(out, to[place - from]);
-    return TRUE;
-}
-
-gboolean dcae_json_string(DcaeJson *reader, GString *out)
-{
-    if (!take(reader, '"'))
-        return dcae_json_fail(reader, "a string is expected");
-    if (out)
-        g_string_truncate(out, 0);
-    for (;;) {
-        const char *run = reader->pos;
-        while (reader->pos < reader->end && (guchar)*reader->pos >= 0x20 && *reader->pos != '"' &&
-               *reader->pos != '\\')
-            reader->pos++;
-        if (out)
-            g_string_append_len(out, run, reader->pos - run);
-        if (reader->pos == reader->end)
-            return dcae_json_fail(reader, "a string is not closed");
-        char c = *reader->pos;
-        if ((guchar)c < 0x20)
-            return dcae_json_fail(reader, "a string holds a control character");
-        reader->pos++;
-        if (c == '"')
-            return TRUE;
-        if (!read_escape(reader, out))
-            return FALSE;
-    }
-}
-
-static guint skip_digits(DcaeJson *reader)
-{
-    guint n = 0;
-    for (; reader->pos < reader->end && g_ascii_isdigit(*reader->pos); n++)
-        reader->pos++;
+    gsize n = 0;
+    while (take(scan, "0123456789"))
+        n++;
     return n;
 }
 
-static gboolean at(DcaeJson *reader, const char *set)
+static gboolean scan_number(Scan *scan)
 {
-    return reader->pos < reader->end && *reader->pos && strchr(set, *reader->pos);
+    static const char largest[] = "9223372036854775807";
+    take(scan, "-");
+    const char *begin = scan->pos;
+    gsize digits = skip_digits(scan), limit = sizeof largest - 1;
+    gboolean good = digits == 1 || (digits > 1 && *begin != '0');
+    gboolean fraction = take(scan, ".");
+    good &= !fraction || skip_digits(scan) > 0;
+    gboolean exponent = take(scan, "eE");
+    if (exponent)
+        take(scan, "+-");
+    good &= !exponent || skip_digits(scan) > 0;
+    /* "0x10" would be a number to json-glib. */
+    if (!good || (scan->pos < scan->end && g_ascii_isalpha(*scan->pos)))
+        return fail(scan, "a number is malformed");
+    if (!fraction && !exponent &&
+        (digits > limit || (digits == limit && memcmp(begin, largest, limit) > 0)))
+        return fail(scan, "a whole number is beyond 64 bits");
+    return TRUE;
 }
 
-/* Passes one number of JSON's grammar; *begin receives its first character. */
-static gboolean scan_number(DcaeJson *reader, const char **begin)
+static gboolean scan_punctuation(Scan *scan, char c)
 {
-    static const char fault[] = "a number is expected";
-    dcae_json_peek(reader);
-    if (reader->fault)
-        return FALSE;
-    *begin = reader->pos;
-    if (at(reader, "-"))
-        reader->pos++;
-    gboolean zero = at(reader, "0");
-    guint digits = skip_digits(reader);
-    if (digits == 0 || (zero && digits > 1))
-        return dcae_json_fail(reader, fault);
-    if (at(reader, ".")) {
-        reader->pos++;
-        if (skip_digits(reader) == 0)
-            return dcae_json_fail(reader, fault);
+    scan->pos++;
+    if (c == '}' || c == ']') {
+        scan->depth--; /* not 0: the text ends where it becomes 0 */
+        return TRUE;
     }
-    if (at(reader, "eE")) {
-        reader->pos++;
-        if (at(reader, "+-"))
-            reader->pos++;
-        if (skip_digits(reader) == 0)
-            return dcae_json_fail(reader, fault);
+    if (++scan->tokens > MAX_TOKENS)
+        return fail(scan, "there are more than 100000 brackets, commas and colons");
+    if (c == ':' && scan->string_size > MAX_KEY)
+        return fail(scan, "a key is longer than 1024 bytes");
+    if (c == ':' && ++scan->members[scan->depth] > MAX_MEMBERS)
+        return fail(scan, "an object has more than 4096 members");
+    if (c == '{' || c == '[') {
+        if (scan->depth == MAX_DEPTH)
+            return fail(scan, "the text is nested too deeply");
+        scan->members[++scan->depth] = 0;
     }
     return TRUE;
 }
 
-gboolean dcae_json_uint(DcaeJson *reader, guint64 *out)
+static gboolean scan_token(Scan *scan)
 {
-    static const char fault[] = "a whole number from 0 to 2^64 - 1 is expected";
-    const char *begin;
-    guint64 value = 0;
-    if (!scan_number(reader, &begin))
-        return FALSE;
-    for (const char *p = begin; p < reader->pos; p++) {
-        guint64 digit = (guint64)(*p - '0');
-        if (!g_ascii_isdigit(*p) || !g_uint64_checked_mul(&value, value, 10) ||
-            !g_uint64_checked_add(&value, value, digit)) {
-            reader->pos = begin;
-            return dcae_json_fail(reader, fault);
-        }
+    char c = *scan->pos;
+    if (c && strchr("{}[],:", c))
+        return scan_punctuation(scan, c);
+    if (c == '"')
+        return scan_string(scan);
+    if (c == '-' || g_ascii_isdigit(c))
+        return scan_number(scan);
+    /* json-glib knows the words. */
+    return take(scan, SPACES) || take(scan, "truefalsn") || fail(scan, "no JSON value begins");
+}
+
+static gboolean scan_text(Scan *scan)
+{
+    while (take(scan, SPACES))
+        continue;
+    if (scan->pos == scan->end || *scan->pos != '{')
+        return fail(scan, "an object is expected");
+    do {
+        if (!scan_token(scan))
+            return FALSE;
+    } while (scan->depth > 0 && scan->pos < scan->end);
+    while (take(scan, SPACES))
+        continue;
+    if (scan->depth > 0)
+        return fail(scan, "the text is cut short");
+    return scan->pos == scan->end || fail(scan, "text follows the end");
+}
+
+/* ---- keys that stand twice ---- */
+
+typedef struct {
+    guint depth;
+    guint members[MAX_DEPTH + 1];
+    char *twice;
+} Keys;
+
+static void on_object_start(JsonParser *parser, Keys *keys)
+{
+    (void)parser;
+    keys->members[++keys->depth] = 0;
+}
+
+/* json-glib has just set the member: a new one made the object larger. */
+static void on_object_member(JsonParser *parser, JsonObject *object, const char *key, Keys *keys)
+{
+    (void)parser;
+    if (json_object_get_size(object) != ++keys->members[keys->depth] && !keys->twice)
+        keys->twice = g_strdup(key);
+}
+
+static void on_object_end(JsonParser *parser, JsonObject *object, Keys *keys)
+{
+    (void)parser;
+    (void)object;
+    keys->depth--;
+}
+
+static JsonNode *parse(const char *text, gsize size, const char *name, GError **error)
+{
+    Keys keys = {0};
+    GError *cause = NULL;
+    JsonNode *root = NULL;
+    JsonParser *parser = json_parser_new();
+    g_signal_connect(parser, "object-start", G_CALLBACK(on_object_start), &keys);
+    g_signal_connect(parser, "object-member", G_CALLBACK(on_object_member), &keys);
+    g_signal_connect(parser, "object-end", G_CALLBACK(on_object_end), &keys);
+    if (!json_parser_load_from_data(parser, text, (gssize)size, &cause)) {
+        /* Between the place and what was expected stands text of the stranger's. */
+        const char *expected = g_strrstr(cause->message, "expected ");
+        guint line = 0, column = 0;
+        sscanf(cause->message, "<data>:%u:%u", &line, &column);
+        g_set_error(error, DCAE_ERROR, DCAE_ERROR_FORMAT,
+                    "%s: no valid JSON: %s at line %u, column %u", name,
+                    expected ? expected : "no token", line, column);
+        g_error_free(cause);
+    } else if (keys.twice) {
+        g_set_error(error, DCAE_ERROR, DCAE_ERROR_FORMAT, "%s: the text has the key '%s' twice",
+                    name, keys.twice);
+    } else {
+        root = json_parser_steal_root(parser);
     }
-    *out = value;
-    return TRUE;
+    g_object_unref(parser);
+    g_free(keys.twice);
+    return root;
 }
 
-gboolean dcae_json_number(DcaeJson *reader, double *out)
+JsonNode *dcae_json_parse(const char *text, gsize size, const char *name, GError **error)
 {
-    char text[128];
-    const char *begin;
-    if (!scan_number(reader, &begin))
-        return FALSE;
-    gsize size = (gsize)(reader->pos - begin);
-    if (size >= sizeof text)
-        return dcae_json_fail(reader, "a number has too many digits");
-    memcpy(text, begin, size);
-    text[size] = 0;
-    *out = g_ascii_strtod(text, NULL);
-    return isfinite(*out) || dcae_json_fail(reader, "a number is out of range");
-}
-
-static gboolean take_word(DcaeJson *reader, const char *word)
-{
-    gsize size = strlen(word);
-    dcae_json_peek(reader);
-    if (reader->fault || (gsize)(reader->end - reader->pos) < size ||
-        memcmp(reader->pos, word, size) != 0)
-        return FALSE;
-    reader->pos += size;
-    return TRUE;
-}
-
-gboolean dcae_json_boolean(DcaeJson *reader, gboolean *out)
-{
-    if (take_word(reader, "true"))
-        *out = TRUE;
-    else if (take_word(reader, "false"))
-        *out = FALSE;
-    else
-        return dcae_json_fail(reader, "true or false is expected");
-    return TRUE;
-}
-
-gboolean dcae_json_null(DcaeJson *reader)
-{
-    return take_word(reader, "null") || dcae_json_fail(reader, "null is expected");
-}
-
-gboolean dcae_json_skip(DcaeJson *reader)
-{
-    gboolean flag;
-    const char *begin;
-    switch (dcae_json_peek(reader)) {
-    case '{':
-        dcae_json_begin(reader, '{');
-        while (dcae_json_key(reader, NULL))
-            dcae_json_skip(reader);
-        return reader->fault == NULL;
-    case '[':
-        dcae_json_begin(reader, '[');
-        while (dcae_json_item(reader))
-            dcae_json_skip(reader);
-        return reader->fault == NULL;
-    case '"':
-        return dcae_json_string(reader, NULL);
-    case 't':
-    case 'f':
-        return dcae_json_boolean(reader, &flag);
-    case 'n':
-        return dcae_json_null(reader);
-    case 0:
-        return dcae_json_fail(reader, "the text ends where a value is expected");
-    default:
-        return scan_number(reader, &begin);
+    Scan scan = {.pos = text, .end = text + size};
+    if (!g_utf8_validate_len(text, size, NULL)) {
+        g_set_error(error, DCAE_ERROR, DCAE_ERROR_FORMAT, "%s: no valid UTF-8 text", name);
+        return NULL;
     }
+    if (!scan_text(&scan)) {
+        g_set_error(error, DCAE_ERROR, DCAE_ERROR_FORMAT,
+                    "%s: no valid JSON: %s at byte %" G_GSIZE_FORMAT, name, scan.fault,
+                    (gsize)(scan.pos - text));
+        return NULL;
+    }
+    return parse(text, size, name, error);
 }
 
-gboolean dcae_json_finish(DcaeJson *reader)
+static GType value_type(JsonNode *node)
 {
-    if (dcae_json_peek(reader) != 0 || (!reader->fault && reader->pos != reader->end))
-        return dcae_json_fail(reader, "text follows the end");
-    return reader->fault == NULL;
+    return node && JSON_NODE_HOLDS_VALUE(node) ? json_node_get_value_type(node) : G_TYPE_INVALID;
+}
+
+JsonObject *dcae_json_object(JsonNode *node)
+{
+    return node && JSON_NODE_HOLDS_OBJECT(node) ? json_node_get_object(node) : NULL;
+}
+
+JsonArray *dcae_json_array(JsonNode *node)
+{
+    return node && JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) : NULL;
+}
+
+const char *dcae_json_string(JsonNode *node)
+{
+    return value_type(node) == G_TYPE_STRING ? json_node_get_string(node) : NULL;
+}
+
+gboolean dcae_json_uint(JsonNode *node, guint64 *out)
+{
+    if (value_type(node) != G_TYPE_INT64 || json_node_get_int(node) < 0)
+        return FALSE;
+    *out = (guint64)json_node_get_int(node);
+    return TRUE;
+}
+
+gboolean dcae_json_number(JsonNode *node, double *out)
+{
+    if (value_type(node) != G_TYPE_INT64 && value_type(node) != G_TYPE_DOUBLE)
+        return FALSE;
+    *out = json_node_get_double(node);
+    return isfinite(*out);
+}
+
+gboolean dcae_json_boolean(JsonNode *node, gboolean *out)
+{
+    if (value_type(node) != G_TYPE_BOOLEAN)
+        return FALSE;
+    *out = json_node_get_boolean(node);
+    return TRUE;
 }

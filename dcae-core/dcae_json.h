@@ -1,56 +1,35 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * dcae_json.h - a strict pull reader for JSON text from strangers: no tree, no allocation but the
- * strings asked for, nesting bounded. It knows JSON and nothing of what the text means.
- *
- * The reader fails once and for all: after a fault every function returns FALSE, so a caller may
- * read a whole object and look at `fault` at the end.
- *
- *     dcae_json_begin(&r, '{');
- *     while (dcae_json_key(&r, key))
- *         read or dcae_json_skip() the value;
- *     if (r.fault) ...
+ * dcae_json.h - JSON text from strangers by json-glib, made strict and bounded. It knows JSON and
+ * nothing of what the text means.
  */
 #ifndef DCAE_JSON_H
 #define DCAE_JSON_H
 
-#include <glib.h>
+#include <json-glib/json-glib.h>
 
-#define DCAE_JSON_MAX_DEPTH 64
+/* Parses a text whose root is an object.
+ *
+ * text, size  need no NUL at the end; borrowed for the call.
+ * name        what messages call the text.
+ *
+ * Refuses what json-glib takes but JSON does not have (comments, hexadecimal, whole numbers beyond
+ * 64 bits, several roots), keys that stand twice or are longer than 1024 bytes, NUL characters, and
+ * texts that would cost much memory, time or stack: nesting beyond 64, more than 4096 members in
+ * an object or 100000 tokens (brackets, commas, colons) in all.
+ *
+ * Free with json_node_unref(). Errors: FORMAT. Thread-safe. */
+JsonNode *dcae_json_parse(const char *text, gsize size, const char *name, GError **error);
 
-typedef struct {
-    const char *start, *pos, *end;
-    const char *fault; /* what is wrong at pos, static text; NULL while all is well */
-    guint depth;
-    gboolean fresh; /* the innermost array or object has had no item yet */
-} DcaeJson;
-
-/* text must be valid UTF-8 and outlive the reader; it needs no NUL at its end. */
-void dcae_json_init(DcaeJson *reader, const char *text, gsize size);
-
-/* Records a fault of the caller's own; returns FALSE. */
-gboolean dcae_json_fail(DcaeJson *reader, const char *fault);
-
-/* The first character of the next value, or 0 at the end. */
-char dcae_json_peek(DcaeJson *reader);
-
-/* Enters an array ('[') or object ('{'). */
-gboolean dcae_json_begin(DcaeJson *reader, char open);
-/* TRUE where the array has another item, which must be read; FALSE leaves the array. */
-gboolean dcae_json_item(DcaeJson *reader);
-/* The same for an object: reads the next key into key (NULL: checked and dropped). */
-gboolean dcae_json_key(DcaeJson *reader, GString *key);
-
-/* Replaces the contents of out (NULL: checked and dropped). A NUL character is a fault. */
-gboolean dcae_json_string(DcaeJson *reader, GString *out);
-/* A whole number from 0 to 2^64 - 1 without fraction or exponent. */
-gboolean dcae_json_uint(DcaeJson *reader, guint64 *out);
-gboolean dcae_json_number(DcaeJson *reader, double *out);
-gboolean dcae_json_boolean(DcaeJson *reader, gboolean *out);
-gboolean dcae_json_null(DcaeJson *reader);
-/* Checks and skips one value of any kind. */
-gboolean dcae_json_skip(DcaeJson *reader);
-/* TRUE where nothing but white space is left. */
-gboolean dcae_json_finish(DcaeJson *reader);
+/* The value of a node, or NULL or FALSE where node is NULL or of another kind. Values are owned by
+ * the node. */
+JsonObject *dcae_json_object(JsonNode *node);
+JsonArray *dcae_json_array(JsonNode *node);
+const char *dcae_json_string(JsonNode *node);
+/* A whole number from 0 to 2^63 - 1. */
+gboolean dcae_json_uint(JsonNode *node, guint64 *out);
+/* Any finite number. */
+gboolean dcae_json_number(JsonNode *node, double *out);
+gboolean dcae_json_boolean(JsonNode *node, gboolean *out);
 
 #endif

@@ -22,8 +22,8 @@ static float *alloc_floats(gsize a, gsize b, const DcaeLayer *layer, GError **er
     float *memory = dcae_mul_size(a, b, &n) ? g_try_new(float, MAX(n, 1)) : NULL;
     if (!memory)
         g_set_error(error, DCAE_ERROR, DCAE_ERROR_MEMORY,
-                    "No memory to read the weights of %s (%" G_GSIZE_FORMAT " × %" G_GSIZE_FORMAT
-                    " values).",
+                    "no memory to read the weights of %s (%" G_GSIZE_FORMAT " × %" G_GSIZE_FORMAT
+                    " values)",
                     layer->label, a, b);
     return memory;
 }

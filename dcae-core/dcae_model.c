@@ -73,44 +73,48 @@ static gboolean named_config(const char *text, DcaeConfig *config, GError **erro
     return FALSE;
 }
 
-/* Looks into a config.json that may not be Diffusers': is it, and which model does it name? */
-static gboolean peek_config(const char *text, GString *model_name)
+static gboolean is_diffusers_key(const char *key)
 {
-    DcaeJson json;
-    gboolean diffusers = FALSE;
-    GString *key = g_string_new(NULL);
-    dcae_json_init(&json, text, strlen(text));
-    dcae_json_begin(&json, '{');
-    while (dcae_json_key(&json, key)) {
-        if (strcmp(key->str, "_class_name") == 0 || g_str_has_prefix(key->str, "encoder_") ||
-            g_str_has_prefix(key->str, "decoder_"))
-            diffusers = TRUE;
-        if (strcmp(key->str, "model_name") == 0 && dcae_json_peek(&json) == '"')
-            dcae_json_string(&json, model_name);
-        else
-            dcae_json_skip(&json);
-    }
-    g_string_free(key, TRUE);
-    return diffusers || json.fault;
+    return strcmp(key, "_class_name") == 0 || g_str_has_prefix(key, "encoder_") ||
+           g_str_has_prefix(key, "decoder_");
 }
 
-/* A directory with weights in the original layout. Its config.json, if any, is Diffusers', or the
- * original project's own, which holds only the name of a released model. */
+/* Reads the config.json beside weights in the original layout: Diffusers', or the original
+ * project's own, which holds only the name of a model. *released receives that model or NULL. */
+static gboolean peek_config(const char *path, gboolean *diffusers, const DcaeConfig **released,
+                            GError **error)
+{
+    JsonObjectIter iter;
+    const char *key;
+    char *text = dcae_file_text(path, MAX_CONFIG_SIZE, error);
+    if (!text)
+        return FALSE;
+    char *display = g_filename_display_name(path);
+    JsonNode *root = dcae_json_parse(text, strlen(text), display, error);
+    g_free(display);
+    g_free(text);
+    if (!root)
+        return FALSE;
+    JsonObject *object = json_node_get_object(root);
+    const char *name = dcae_json_string(json_object_get_member(object, "model_name"));
+    *released = name ? dcae_config_released(name) : NULL;
+    *diffusers = FALSE;
+    json_object_iter_init(&iter, object);
+    while (json_object_iter_next(&iter, &key, NULL))
+        *diffusers |= is_diffusers_key(key);
+    json_node_unref(root);
+    return TRUE;
+}
+
+/* A directory with weights in the original layout. */
 static gboolean original_config(const Opening *opening, DcaeConfig *config, GError **error)
 {
     const DcaeConfig *released = NULL;
-    if (opening->config_path) {
-        char *text = dcae_file_text(opening->config_path, MAX_CONFIG_SIZE, error);
-        if (!text)
-            return FALSE;
-        GString *name = g_string_new(NULL);
-        gboolean diffusers = !g_utf8_validate(text, -1, NULL) || peek_config(text, name);
-        released = dcae_config_released(name->str);
-        g_string_free(name, TRUE);
-        g_free(text);
-        if (diffusers)
-            return parse_file(opening->config_path, config, error);
-    }
+    gboolean diffusers = FALSE;
+    if (opening->config_path && !peek_config(opening->config_path, &diffusers, &released, error))
+        return FALSE;
+    if (diffusers)
+        return parse_file(opening->config_path, config, error);
     if (!released && opening->hub_id)
         released = dcae_config_released(opening->hub_id);
     if (!released)

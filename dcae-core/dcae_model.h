@@ -19,12 +19,13 @@ gboolean dcae_model_has(const DcaeModel *model, const char *name);
 /* Reads one tensor as f32.
  *
  * name   Diffusers name, as "encoder.conv_in.weight".
- * shape  the wanted shape, rank entries; a linear layer's [out, in] also accepts a stored [out, in,
- * 1, 1] and the reverse. dst    receives the product of shape floats, C order.
+ * shape  the wanted shape, rank entries; a linear layer's [out, in] also accepts a stored
+ *        [out, in, 1, 1] and the reverse.
+ * dst    receives the product of shape floats, C order.
  *
- * The pages that were read are given back to the system afterwards. Errors: WEIGHTS where the
- * tensor is missing, has another shape (both are named), an integer type, or a value that is not
- * finite. Thread-safe. */
+ * Nothing of the file stays in the process's memory. Errors: READ; WEIGHTS where the tensor is
+ * missing, has another shape (both are named), an integer type, or a value that is not finite.
+ * Thread-safe. */
 gboolean dcae_model_read(const DcaeModel *model, const char *name, const guint64 *shape, guint rank,
                          float *dst, GError **error);
 

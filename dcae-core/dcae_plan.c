@@ -318,7 +318,8 @@ static guint rows_ready(const Planner *p, const Segment *s, guint i)
 
     if (p->done[i] >= p->need[i])
         return 0;
-    if (!is_written(p, s, i, op->in, y1) || !is_written(p, s, i, op->residual, y1))
+    if (!is_written(p, s, i, op->in, y1) || !is_written(p, s, i, op->residual, y1) ||
+        !is_written(p, s, i, op->above, y1) || !is_written(p, s, i, op->left, y1))
         return 0;
     return y1;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * dcae_safetensors.c - parses and checks the JSON header of a safetensors file. The text comes from
- * strangers: look-ups are binary searches over sorted arrays and not hash tables, whose collisions
- * a stranger could choose, and every product is checked. It never sees the data section.
+ * dcae_safetensors.c - checks the JSON header of a safetensors file. The text comes from strangers:
+ * its size is bounded by dcae_json_parse(), and every product is checked. It never sees the data
+ * section.
  */
 #include "dcae.h"
 #include "dcae_json.h"
@@ -10,26 +10,19 @@
 #include <string.h>
 
 #define MAX_HEADER_SIZE (100u * 1000 * 1000) /* the limit of the reference implementation */
-#define MAX_TENSORS 100000
-#define MAX_NAME 1024 /* keeps messages that quote a name readable */
-
-typedef struct {
-    const char *key, *value;
-} Metadata;
+#define MAX_TYPE_NAME 32                     /* keeps messages that quote it readable */
 
 struct _DcaeSafetensorsHeader {
-    GStringChunk *strings;
-    GArray *tensors;    /* DcaeTensor, by begin, then end */
-    GPtrArray *by_name; /* DcaeTensor *, into tensors */
-    GArray *metadata;   /* Metadata, by key */
+    JsonNode *root; /* owns all strings */
+    JsonObject *metadata;
+    GArray *tensors;     /* DcaeTensor, by begin, then end */
+    GHashTable *by_name; /* name -> DcaeTensor *, into tensors */
     guint64 data_size;
 };
 
 /* What one call of the parser works on. */
 typedef struct {
     DcaeSafetensorsHeader *header;
-    DcaeJson json;
-    GString *key, *text;
     const char *name;
     GError **error;
 } Parser;
@@ -63,72 +56,50 @@ static gboolean fail(Parser *parser, const char *format, ...)
     return FALSE;
 }
 
-static gboolean fail_json(Parser *parser)
+static gboolean read_metadata(Parser *parser, JsonNode *node)
 {
-    return fail(parser, "the header is no valid safetensors header: %s at byte %" G_GSIZE_FORMAT,
-                parser->json.fault, (gsize)(parser->json.pos - parser->json.start));
+    JsonObjectIter iter;
+    const char *key;
+    JsonObject *metadata = dcae_json_object(node);
+    if (!metadata)
+        return fail(parser, "__metadata__ is no object");
+    json_object_iter_init(&iter, metadata);
+    while (json_object_iter_next(&iter, &key, &node))
+        if (!dcae_json_string(node))
+            return fail(parser, "'%s' in __metadata__ is no string", key);
+    parser->header->metadata = metadata;
+    return TRUE;
 }
 
-static gboolean read_metadata(Parser *parser)
+static gboolean read_dtype(Parser *parser, JsonNode *node, DcaeTensor *tensor)
 {
-    DcaeJson *json = &parser->json;
-    GStringChunk *strings = parser->header->strings;
-    dcae_json_begin(json, '{');
-    while (dcae_json_key(json, parser->key) && dcae_json_string(json, parser->text)) {
-        if (parser->key->len > MAX_NAME)
-            return dcae_json_fail(json, "a metadata key is longer than 1024 bytes");
-        Metadata entry = {
-            g_string_chunk_insert_len(strings, parser->key->str, (gssize)parser->key->len),
-            g_string_chunk_insert_len(strings, parser->text->str, (gssize)parser->text->len)};
-        g_array_append_val(parser->header->metadata, entry);
-    }
-    return json->fault == NULL;
-}
-
-static void read_dtype(Parser *parser, DcaeTensor *tensor)
-{
-    if (!dcae_json_string(&parser->json, parser->text))
-        return;
+    const char *name = dcae_json_string(node);
+    if (!name || strlen(name) > MAX_TYPE_NAME)
+        return fail(parser, "the dtype of tensor '%s' is no name of a type", tensor->name);
     tensor->dtype = DCAE_DTYPE_OTHER;
-    for (guint i = 0; i < G_N_ELEMENTS(dtypes); i++) {
-        if (strcmp(dtypes[i].name, parser->text->str) != 0)
-            continue;
-        tensor->dtype = dtypes[i].dtype;
-        tensor->dtype_name = dtypes[i].name;
-        return;
-    }
-    if (parser->text->len > MAX_NAME)
-        dcae_json_fail(&parser->json, "a type name is too long");
-    else
-        tensor->dtype_name = g_string_chunk_insert(parser->header->strings, parser->text->str);
+    tensor->dtype_name = name;
+    for (guint i = 0; i < G_N_ELEMENTS(dtypes); i++)
+        if (strcmp(dtypes[i].name, name) == 0)
+            tensor->dtype = dtypes[i].dtype;
+    return TRUE;
 }
 
-static void read_shape(Parser *parser, DcaeTensor *tensor)
+/* Reads an array of at most max whole numbers; *n receives how many there are. */
+static gboolean read_numbers(Parser *parser, JsonNode *node, const DcaeTensor *tensor,
+                             const char *key, guint64 *numbers, guint max, guint *n)
 {
-    dcae_json_begin(&parser->json, '[');
-    while (dcae_json_item(&parser->json)) {
-        if (tensor->rank == DCAE_MAX_RANK)
-            dcae_json_fail(&parser->json, "a tensor has more than 8 dimensions");
-        else
-            dcae_json_uint(&parser->json, &tensor->shape[tensor->rank++]);
-    }
-}
-
-static void read_offsets(Parser *parser, DcaeTensor *tensor)
-{
-    guint64 pair[2] = {0, 0};
-    guint n = 0;
-    dcae_json_begin(&parser->json, '[');
-    while (dcae_json_item(&parser->json)) {
-        if (n == 2)
-            dcae_json_fail(&parser->json, "data_offsets must be two numbers");
-        else
-            dcae_json_uint(&parser->json, &pair[n++]);
-    }
-    if (n != 2)
-        dcae_json_fail(&parser->json, "data_offsets must be two numbers");
-    tensor->begin = pair[0];
-    tensor->end = pair[1];
+    JsonArray *array = dcae_json_array(node);
+    if (!array)
+        return fail(parser, "the %s of tensor '%s' is no array", key, tensor->name);
+    *n = json_array_get_length(array);
+    if (*n > max)
+        return fail(parser, "the %s of tensor '%s' has more than %u entries", key, tensor->name,
+                    max);
+    for (guint i = 0; i < *n; i++)
+        if (!dcae_json_uint(json_array_get_element(array, i), &numbers[i]))
+            return fail(parser, "the %s of tensor '%s' has an entry that is no whole number from 0",
+                        key, tensor->name);
+    return TRUE;
 }
 
 /* Does shape × dtype fill the bytes that the offsets give? */
@@ -160,37 +131,28 @@ static gboolean check_extent(Parser *parser, const DcaeTensor *tensor)
     return TRUE;
 }
 
-/* The object of the tensor whose name is in parser->key. */
-static gboolean read_tensor(Parser *parser)
+static gboolean read_tensor(Parser *parser, const char *name, JsonNode *node)
 {
-    DcaeJson *json = &parser->json;
-    DcaeTensor tensor = {0};
-    guint have_dtype = 0, have_shape = 0, have_offsets = 0;
-    if (parser->key->len > MAX_NAME)
-        return dcae_json_fail(json, "a tensor name is longer than 1024 bytes");
-    if (parser->header->tensors->len == MAX_TENSORS)
-        return dcae_json_fail(json, "there are more than 100000 tensors");
-    tensor.name = g_string_chunk_insert(parser->header->strings, parser->key->str);
-    dcae_json_begin(json, '{');
-    while (dcae_json_key(json, parser->key)) {
-        if (strcmp(parser->key->str, "dtype") == 0 && !have_dtype++)
-            read_dtype(parser, &tensor);
-        else if (strcmp(parser->key->str, "shape") == 0 && !have_shape++)
-            read_shape(parser, &tensor);
-        else if (strcmp(parser->key->str, "data_offsets") == 0 && !have_offsets++)
-            read_offsets(parser, &tensor);
-        else if (have_dtype > 1 || have_shape > 1 || have_offsets > 1)
-            dcae_json_fail(json, "a key stands twice in a tensor");
-        else
-            dcae_json_skip(json);
-    }
-    if (json->fault)
+    static const char *const keys[] = {"dtype", "shape", "data_offsets"};
+    DcaeTensor tensor = {.name = name};
+    guint64 offsets[2];
+    guint n;
+    JsonObject *object = dcae_json_object(node);
+    if (!object)
+        return fail(parser, "tensor '%s' is no object", name);
+    for (guint i = 0; i < G_N_ELEMENTS(keys); i++)
+        if (!json_object_has_member(object, keys[i]))
+            return fail(parser, "tensor '%s' lacks its %s", name, keys[i]);
+    if (!read_dtype(parser, json_object_get_member(object, keys[0]), &tensor) ||
+        !read_numbers(parser, json_object_get_member(object, keys[1]), &tensor, keys[1],
+                      tensor.shape, DCAE_MAX_RANK, &tensor.rank) ||
+        !read_numbers(parser, json_object_get_member(object, keys[2]), &tensor, keys[2], offsets, 2,
+                      &n))
         return FALSE;
-    if (!have_dtype || !have_shape || !have_offsets)
-        return fail(parser, "tensor '%s' lacks its %s", tensor.name,
-                    !have_dtype   ? "dtype"
-                    : !have_shape ? "shape"
-                                  : "data_offsets");
+    if (n != 2)
+        return fail(parser, "the data_offsets of tensor '%s' are not two numbers", name);
+    tensor.begin = offsets[0];
+    tensor.end = offsets[1];
     if (!check_extent(parser, &tensor))
         return FALSE;
     g_array_append_val(parser->header->tensors, tensor);
@@ -199,21 +161,16 @@ static gboolean read_tensor(Parser *parser)
 
 static gboolean read_entries(Parser *parser)
 {
-    DcaeJson *json = &parser->json;
-    gboolean seen_metadata = FALSE;
-    dcae_json_begin(json, '{');
-    while (dcae_json_key(json, parser->key)) {
-        if (strcmp(parser->key->str, "__metadata__") != 0) {
-            if (!read_tensor(parser))
-                return json->fault ? fail_json(parser) : FALSE;
-        } else if (seen_metadata) {
-            return fail(parser, "the header has __metadata__ twice");
-        } else {
-            seen_metadata = TRUE;
-            read_metadata(parser);
-        }
+    JsonObjectIter iter;
+    const char *key;
+    JsonNode *node;
+    json_object_iter_init(&iter, json_node_get_object(parser->header->root));
+    while (json_object_iter_next(&iter, &key, &node)) {
+        gboolean metadata = strcmp(key, "__metadata__") == 0;
+        if (!(metadata ? read_metadata(parser, node) : read_tensor(parser, key, node)))
+            return FALSE;
     }
-    return dcae_json_finish(json) || fail_json(parser);
+    return TRUE;
 }
 
 static int compare_place(gconstpointer a, gconstpointer b)
@@ -224,44 +181,19 @@ static int compare_place(gconstpointer a, gconstpointer b)
     return x->end < y->end ? -1 : x->end > y->end;
 }
 
-static int compare_name(gconstpointer a, gconstpointer b)
-{
-    const DcaeTensor *const *x = a, *const *y = b;
-    return strcmp((*x)->name, (*y)->name);
-}
-
-static int compare_key(gconstpointer a, gconstpointer b)
-{
-    return strcmp(((const Metadata *)a)->key, ((const Metadata *)b)->key);
-}
-
-/* Sorts what was read; checks names for duplicates and the data section for overlaps and holes. */
-static gboolean index_entries(Parser *parser)
+/* Sorts the tensors and checks that they cover the data section without overlaps and holes. */
+static gboolean index_tensors(Parser *parser)
 {
     DcaeSafetensorsHeader *header = parser->header;
-    guint64 place = 0;
     g_array_sort(header->tensors, compare_place);
     for (guint i = 0; i < header->tensors->len; i++) {
         DcaeTensor *tensor = &g_array_index(header->tensors, DcaeTensor, i);
-        if (tensor->begin != place)
+        if (tensor->begin != header->data_size)
             return fail(parser, "the data of tensor '%s' %s", tensor->name,
-                        tensor->begin < place ? "overlaps another tensor's"
-                                              : "leaves a hole before it");
-        place = tensor->end;
-        g_ptr_array_add(header->by_name, tensor);
-    }
-    header->data_size = place;
-    g_ptr_array_sort(header->by_name, compare_name);
-    for (guint i = 1; i < header->by_name->len; i++) {
-        const DcaeTensor *a = header->by_name->pdata[i - 1], *b = header->by_name->pdata[i];
-        if (strcmp(a->name, b->name) == 0)
-            return fail(parser, "the header names tensor '%s' twice", a->name);
-    }
-    g_array_sort(header->metadata, compare_key);
-    for (guint i = 1; i < header->metadata->len; i++) {
-        const Metadata *entry = &g_array_index(header->metadata, Metadata, i);
-        if (strcmp(entry[-1].key, entry->key) == 0)
-            return fail(parser, "the header has the metadata key '%s' twice", entry->key);
+                        tensor->begin < header->data_size ? "overlaps another tensor's"
+                                                          : "leaves a hole before it");
+        header->data_size = tensor->end;
+        g_hash_table_insert(header->by_name, (gpointer)tensor->name, tensor);
     }
     return TRUE;
 }
@@ -273,31 +205,24 @@ static gboolean check_text(Parser *parser, const guint8 *json, gsize size)
     if (size == 0 || json[0] != '{')
         return fail(parser,
                     "the header does not begin with a brace, so this is no safetensors file");
-    if (!g_utf8_validate_len((const char *)json, size, NULL))
-        return fail(parser, "the header is no valid UTF-8 text");
     return TRUE;
 }
 
 DcaeSafetensorsHeader *dcae_safetensors_header_parse(const guint8 *json, gsize size,
                                                      const char *name, GError **error)
 {
-    DcaeSafetensorsHeader *header = g_new0(DcaeSafetensorsHeader, 1);
-    Parser parser = {.header = header, .name = name, .error = error};
-    if (!check_text(&parser, json, size)) {
-        g_free(header);
+    Parser parser = {.name = name, .error = error};
+    JsonNode *root = check_text(&parser, json, size)
+                         ? dcae_json_parse((const char *)json, size, name, error)
+                         : NULL;
+    if (!root)
         return NULL;
-    }
-    header->strings = g_string_chunk_new(4096);
+    DcaeSafetensorsHeader *header = g_new0(DcaeSafetensorsHeader, 1);
+    header->root = root;
     header->tensors = g_array_new(FALSE, FALSE, sizeof(DcaeTensor));
-    header->by_name = g_ptr_array_new();
-    header->metadata = g_array_new(FALSE, FALSE, sizeof(Metadata));
-    parser.key = g_string_new(NULL);
-    parser.text = g_string_new(NULL);
-    dcae_json_init(&parser.json, (const char *)json, size);
-    gboolean ok = read_entries(&parser) && index_entries(&parser);
-    g_string_free(parser.key, TRUE);
-    g_string_free(parser.text, TRUE);
-    if (ok)
+    header->by_name = g_hash_table_new(g_str_hash, g_str_equal);
+    parser.header = header;
+    if (read_entries(&parser) && index_tensors(&parser))
         return header;
     dcae_safetensors_header_free(header);
     return NULL;
@@ -307,10 +232,9 @@ void dcae_safetensors_header_free(DcaeSafetensorsHeader *header)
 {
     if (!header)
         return;
-    g_array_free(header->metadata, TRUE);
-    g_ptr_array_free(header->by_name, TRUE);
+    g_hash_table_unref(header->by_name);
     g_array_free(header->tensors, TRUE);
-    g_string_chunk_free(header->strings);
+    json_node_unref(header->root);
     g_free(header);
 }
 
@@ -322,19 +246,7 @@ guint64 dcae_safetensors_header_data_size(const DcaeSafetensorsHeader *header)
 const DcaeTensor *dcae_safetensors_header_find(const DcaeSafetensorsHeader *header,
                                                const char *name)
 {
-    guint low = 0, high = header->by_name->len;
-    while (low < high) {
-        guint middle = low + (high - low) / 2;
-        const DcaeTensor *tensor = header->by_name->pdata[middle];
-        int order = strcmp(name, tensor->name);
-        if (order == 0)
-            return tensor;
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return NULL;
+    return g_hash_table_lookup(header->by_name, name);
 }
 
 guint dcae_safetensors_header_n_tensors(const DcaeSafetensorsHeader *header)
@@ -349,10 +261,6 @@ const DcaeTensor *dcae_safetensors_header_nth(const DcaeSafetensorsHeader *heade
 
 const char *dcae_safetensors_header_metadata(const DcaeSafetensorsHeader *header, const char *key)
 {
-    for (guint i = 0; i < header->metadata->len; i++) {
-        const Metadata *entry = &g_array_index(header->metadata, Metadata, i);
-        if (strcmp(entry->key, key) == 0)
-            return entry->value;
-    }
-    return NULL;
+    return header->metadata ? dcae_json_string(json_object_get_member(header->metadata, key))
+                            : NULL;
 }

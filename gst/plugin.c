@@ -9,14 +9,10 @@
 
 #include <gst/gst.h>
 
-#include "gstdcaedemux.h"
-#include "gstdcaemux.h"
-#ifdef HAVE_DCAE_ENC
-#include "gstdcaeenc.h"
-#endif
-#ifdef HAVE_DCAE_DEC
 #include "gstdcaedec.h"
-#endif
+#include "gstdcaedemux.h"
+#include "gstdcaeenc.h"
+#include "gstdcaemux.h"
 
 GST_TYPE_FIND_REGISTER_DECLARE (dcaeclip);
 
@@ -25,12 +21,8 @@ plugin_init (GstPlugin * plugin)
 {
   gboolean ok = TRUE;
 
-#ifdef HAVE_DCAE_ENC
   ok &= GST_ELEMENT_REGISTER (dcaeenc, plugin);
-#endif
-#ifdef HAVE_DCAE_DEC
   ok &= GST_ELEMENT_REGISTER (dcaedec, plugin);
-#endif
   ok &= GST_ELEMENT_REGISTER (dcaemux, plugin);
   ok &= GST_ELEMENT_REGISTER (dcaedemux, plugin);
   ok &= GST_TYPE_FIND_REGISTER (dcaeclip, plugin);

@@ -321,8 +321,44 @@ static const Form forms[] = {
 static const guint sizes[][2] = {{1, 1}, {2, 3},   {4, 4},  {5, 9},
                                  {8, 6}, {11, 13}, {3, 34}, {17, 20}};
 
+/* A form, and a size, that no table thought of. */
+static void check_random(Check *check, GRand *rand)
+{
+    guint size = g_rand_boolean(rand) ? 40 : 150;
+    Form form = {.in_c = 1 + g_rand_int(rand) % size,
+                 .conv_c = 1 + g_rand_int(rand) % size,
+                 .ksize = g_rand_int(rand) % 4 ? 3 : 1,
+                 .bias = g_rand_boolean(rand),
+                 .residual = g_rand_boolean(rand),
+                 .act = g_rand_int(rand) % (DCAE_ACT_MISH + 1),
+                 .norm = g_rand_boolean(rand) ? DCAE_NORM_RMS : DCAE_NORM_NONE};
+    guint h = 1 + g_rand_int(rand) % 18, w = 1 + g_rand_int(rand) % 18;
+    switch (form.ksize == 3 ? g_rand_int(rand) % 6 : 0) {
+    case 1:
+        form.shuffle = DCAE_SHUFFLE_UP;
+        form.conv_c = (form.conv_c + 3) / 4 * 4;
+        break;
+    case 2:
+        form.shuffle = DCAE_SHUFFLE_DOWN;
+        h *= 2;
+        w *= 2;
+        break;
+    case 3:
+        form.stride = 2;
+        break;
+    case 4:
+        form.nearest2 = TRUE;
+        break;
+    }
+    check_form(check, &form, h, w, CHECK_NORMAL);
+}
+
 void check_conv(Check *check)
 {
+    GRand *rand = g_rand_new_with_seed((guint32)check->seed);
+    for (guint i = 0; i < 40; i++)
+        check_random(check, rand);
+    g_rand_free(rand);
     for (gsize f = 0; f < G_N_ELEMENTS(forms); f++) {
         guint even =
             forms[f].shuffle == DCAE_SHUFFLE_DOWN || forms[f].shortcut == DCAE_SHORTCUT_DOWN_MEAN;

@@ -6,12 +6,13 @@
 #     check_registers.py OBJDUMP ARCHIVE FUNCTION LOOPS
 #
 # Disassembles ARCHIVE, finds FUNCTION's loops of at least 12 fused multiply-adds, and fails where one
-# touches the stack, or where fewer than LOOPS are found.
+# has a vector on the stack, or where fewer than LOOPS are found.
 import re
 import subprocess
 import sys
 
 LINE = re.compile(r"^\s*([0-9a-f]+):\s+(\S+)\s*(.*)$")
+STACK = re.compile(r"\(%rsp|-0x[0-9a-f]+\(%rbp\)")
 FUNCTION = re.compile(r"^[0-9a-f]+ <(.+)>:$")
 
 
@@ -60,7 +61,7 @@ def main():
                 continue
             found += 1
             for address, mnemonic, operands in body:
-                if re.search(r"\(%r[sb]p", operands):
+                if STACK.search(operands) and re.search(r"%[xyz]mm", operands):
                     print(f"{name}+{address:x}: {mnemonic} {operands}")
                     bad += 1
     print(f"{found} loops, {bad} stack references")

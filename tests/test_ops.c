@@ -589,7 +589,7 @@ static void test_not_finite(void)
     in[1][5] = NAN;
     g_assert_false(run_frames(&run, in_view, out_view, NULL, &error));
     g_assert_error(error, DCAE_ERROR, DCAE_ERROR_NOT_FINITE);
-    g_assert_nonnull(strstr(error->message, "Frame 2"));
+    g_assert_nonnull(strstr(error->message, "frame 2"));
     g_clear_error(&error);
     /* The next batch is not stained. */
     in[1][5] = 0;

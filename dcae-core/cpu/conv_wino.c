@@ -18,9 +18,10 @@
 #define WINO_C_BLOCK 256 /* most input channels of a matrix product */
 #define WINO_RING_C 64   /* channels that are transformed together */
 #define WINO_MIN_C 16    /* fewer channels gain nothing */
-#define WINO_MAX_WEIGHTS                                                        \
-    (512 * 1024) /* in_c · conv_c: above, transformed weights cost more memory \
-                    than the pictures these layers see are worth */
+/* Most floats of transformed weights: above, they cost more memory than the small pictures that
+ * such layers see are worth. Convolutions of 1024 channels stay as they are, and so does the step
+ * from 1024 to 512 behind an enlargement. */
+#define WINO_MAX_FLOATS (100 * 512 * 512)
 
 typedef struct {
     size_t n;       /* transformed elements in one direction */
@@ -35,8 +36,9 @@ typedef struct {
 
 static gboolean wino_takes(const DcaeLayer *layer)
 {
+    gsize elements = layer->nearest2 ? 4 * 25 : 36;
     return layer->ksize == 3 && layer->stride == 1 && layer->in_c >= WINO_MIN_C &&
-           (gsize)layer->in_c * layer->conv_c <= WINO_MAX_WEIGHTS;
+           elements * layer->in_c * layer->conv_c <= WINO_MAX_FLOATS;
 }
 
 /* Tiles of a block: the more channels, the more of them must share the weights that stream past;
@@ -258,14 +260,15 @@ static WinoGrid wino_grid(const DcaeCpuCall *call, size_t phase)
     return g;
 }
 
-/* Blocks that share a phase's register tiles evenly. Small pictures are cut finer for the sake of
- * many threads, unless each block would stream large weights for few tiles. */
+/* Blocks that share a phase's register tiles evenly, a multiple of 4 for the sake of few threads.
+ * Small pictures are cut finer for the sake of many, unless each block would stream large weights
+ * for few tiles. */
 static size_t wino_blocks(const WinoShape *s, const DcaeLayer *layer, const WinoGrid *g)
 {
     size_t groups = (g->tiles + s->group - 1) / s->group;
     size_t blocks = (groups + s->groups - 1) / s->groups;
-    size_t wanted = (gsize)layer->in_c * layer->conv_c > 256 * 256 ? 2 : 16;
-    return MAX(blocks, MIN(wanted, groups));
+    size_t wanted = (gsize)layer->in_c * layer->conv_c > 256 * 256 ? 4 : 16;
+    return MIN((MAX(blocks, wanted) + 3) / 4 * 4, groups);
 }
 
 static size_t wino_n_tasks(const DcaeCpuCall *call)

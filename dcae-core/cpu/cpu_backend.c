@@ -31,10 +31,10 @@ static gboolean probe(const DcaeBackendParams *params, GError **error)
         return TRUE;
     if (params->precision == DCAE_PRECISION_BF16)
         g_set_error(error, DCAE_ERROR, DCAE_ERROR_UNSUPPORTED,
-                    "The CPU backend computes in f32; bf16 arithmetic is not yet built in.");
+                    "the CPU backend computes in f32 only; leave precision at auto or f32");
     else
         g_set_error(error, DCAE_ERROR, DCAE_ERROR_UNSUPPORTED,
-                    "The CPU backend computes in f32; f16 arithmetic needs CUDA.");
+                    "the CPU backend does not compute in f16; leave precision at auto or f32");
     return FALSE;
 }
 
@@ -187,7 +187,7 @@ static DcaeWeights *weights_new(const DcaeProgram *program, const DcaeBackendPar
     weights->packed = fits ? dcae_aligned_alloc(total) : NULL;
     if (!weights->packed) {
         g_set_error(error, DCAE_ERROR, DCAE_ERROR_MEMORY,
-                    "No memory for the packed weights (%" G_GSIZE_FORMAT " MiB).", total >> 20);
+                    "no memory for the packed weights (%" G_GSIZE_FORMAT " MiB)", total >> 20);
         weights_free(weights);
         return NULL;
     }
@@ -212,7 +212,7 @@ static DcaeWeights *prepare(DcaeModel *model, const DcaeProgram *program,
         return NULL;
     if (!p.error && g_cancellable_is_cancelled(params->cancellable))
         g_set_error(&p.error, DCAE_ERROR, DCAE_ERROR_CANCELLED,
-                    "Packing the weights was cancelled.");
+                    "packing the weights was cancelled");
     if (p.error) {
         g_propagate_error(error, p.error);
         weights_free(p.weights);
@@ -261,6 +261,8 @@ static void step_task(gpointer data, gsize task, guint thread)
 {
     const StepRun *run = data;
     const Instance *self = run->self;
+    if (g_cancellable_is_cancelled(self->cancellable))
+        return; /* a step of a large frame takes seconds */
     run->kernel->run(&self->calls[task / run->per_image], task % run->per_image,
                      self->scratch + thread * self->scratch_stride);
 }
@@ -333,14 +335,30 @@ static void run_step(Instance *self, const DcaeStep *step, const DcaeView *in, c
     dcae_pool_run(self->pool, run.per_image * n, step_task, &run);
 }
 
+/* KEEP as tasks: each moves one slice of all rows, top down, so that source and target may overlap.
+ */
+typedef struct {
+    Instance *self;
+    const DcaeStep *step;
+    gsize slices; /* of an image's rows */
+} KeepRun;
+
+static void keep_task(gpointer data, gsize task, guint thread)
+{
+    const KeepRun *run = data;
+    const DcaeSlot *slot = &run->self->plan->slots[run->step->value];
+    gsize lines = slot->row_bytes / 64, slice = task % run->slices; /* rows are whole cache lines */
+    gsize begin = lines * slice / run->slices * 64, end = lines * (slice + 1) / run->slices * 64;
+    guint8 *to = image_memory(run->self, slot, (guint)(task / run->slices)) + begin;
+    for (guint y = run->step->y0; y < run->step->y1; y++, to += slot->row_bytes)
+        memcpy(to, to + run->step->in_row * slot->row_bytes, end - begin);
+}
+
 static void keep_rows(Instance *self, const DcaeStep *step, guint n)
 {
-    const DcaeSlot *slot = &self->plan->slots[step->value];
-    for (guint i = 0; i < n && step->in_row > 0; i++) {
-        guint8 *memory = image_memory(self, slot, i);
-        memmove(memory, memory + step->in_row * slot->row_bytes,
-                (step->y1 - step->y0) * slot->row_bytes);
-    }
+    KeepRun run = {.self = self, .step = step, .slices = dcae_pool_threads(self->pool)};
+    if (step->in_row > 0)
+        dcae_pool_run(self->pool, run.slices * n, keep_task, &run);
 }
 
 static void clear_state(Instance *self, const DcaeStep *step, guint n)
@@ -353,13 +371,9 @@ static void clear_state(Instance *self, const DcaeStep *step, guint n)
 static void run_steps(Instance *self, const DcaeView *in, const DcaeView *out, guint n,
                       Result *result)
 {
-    for (guint i = 0; i < self->plan->n_steps; i++) {
+    for (guint i = 0; i < self->plan->n_steps && !g_cancellable_is_cancelled(self->cancellable);
+         i++) {
         const DcaeStep *step = &self->plan->steps[i];
-        if (g_cancellable_is_cancelled(self->cancellable)) {
-            g_set_error(&result->error, DCAE_ERROR, DCAE_ERROR_CANCELLED,
-                        "The frame was cancelled.");
-            return;
-        }
         gint64 start = g_get_monotonic_time();
         if (step->kind == DCAE_STEP_RUN) {
             run_step(self, step, in, out, n);
@@ -370,11 +384,13 @@ static void run_steps(Instance *self, const DcaeView *in, const DcaeView *out, g
             clear_state(self, step, n);
         }
     }
+    if (g_cancellable_is_cancelled(self->cancellable))
+        g_set_error(&result->error, DCAE_ERROR, DCAE_ERROR_CANCELLED, "the frame was cancelled");
     for (guint i = 0; i < n; i++)
         if (self->not_finite[i] && !result->error)
             g_set_error(&result->error, DCAE_ERROR, DCAE_ERROR_NOT_FINITE,
-                        "Frame %u of the batch of %u has values that are not finite (NaN or "
-                        "infinity).",
+                        "frame %u of the batch of %u has values that are not finite (NaN or "
+                        "infinity)",
                         i + 1, n);
 }
 
@@ -397,7 +413,7 @@ static gboolean wait(void *instance, guint64 ticket, double *ms, GError **error)
     Result *result = &self->results[ticket % N_RESULTS];
     if (result->ticket != ticket) {
         g_set_error(error, DCAE_ERROR, DCAE_ERROR_BACKEND,
-                    "The result of run %" G_GUINT64_FORMAT " is gone: %d later runs were started.",
+                    "the result of run %" G_GUINT64_FORMAT " is gone: %d later runs were started",
                     ticket, N_RESULTS);
         return FALSE;
     }
@@ -461,7 +477,7 @@ static gboolean open_instance(void **instance, const DcaeWeights *weights, const
     }
     if (!self->arena || !self->scratch) {
         g_set_error(error, DCAE_ERROR, DCAE_ERROR_MEMORY,
-                    "No memory for the activations of a frame (%" G_GSIZE_FORMAT " MiB).",
+                    "no memory for the activations of a frame (%" G_GSIZE_FORMAT " MiB)",
                     plan->peak_bytes >> 20);
         close_instance(self);
         return FALSE;

@@ -43,8 +43,7 @@ typedef struct {
 typedef struct {
     /* Bytes of the packed weights; 0 where there are none. */
     gsize (*packed_bytes)(const DcaeLayer *layer);
-    /* Packs. weights: the stacked and picked rows in the layer's own order, f32, batch norm not yet
-     * folded (see DcaeLayerWeights). */
+    /* Packs. weights: see DcaeLayerWeights. */
     void (*pack)(const DcaeLayer *layer, const DcaeLayerWeights *weights, float *packed);
     guint (*row_align)(const DcaeLayer *layer); /* NULL: 1 */
     gsize (*n_tasks)(const DcaeCpuCall *call);

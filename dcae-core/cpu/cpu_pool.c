@@ -108,7 +108,7 @@ DcaePool *dcae_pool_new(guint threads, GError **error)
 {
     DcaePool *pool = dcae_aligned_alloc(sizeof *pool);
     if (!pool) {
-        g_set_error(error, DCAE_ERROR, DCAE_ERROR_MEMORY, "No memory for a pool of %u threads.",
+        g_set_error(error, DCAE_ERROR, DCAE_ERROR_MEMORY, "no memory for a pool of %u threads",
                     threads);
         return NULL;
     }
@@ -123,7 +123,7 @@ DcaePool *dcae_pool_new(guint threads, GError **error)
         GThread *thread = g_thread_try_new("dcae-cpu", thread_main, pool, &cause);
         if (!thread) {
             g_set_error(error, DCAE_ERROR, DCAE_ERROR_BACKEND,
-                        "CPU thread %u of %u can't be started: %s.", i + 1, threads,
+                        "CPU thread %u of %u can't be started: %s", i + 1, threads,
                         cause->message);
             g_error_free(cause);
             dcae_pool_free(pool);

@@ -14,9 +14,10 @@
 #include "epilogue.h"
 #include "tile.h"
 
-#define IMPLICIT_K 512       /* most floats of k in a block */
-#define IMPLICIT_COLUMNS 512 /* columns of a block where not all are needed at once */
-#define IMPLICIT_ROWS 96     /* rows of a block */
+#define IMPLICIT_K 512           /* most floats of k in a block */
+#define IMPLICIT_COLUMNS 512     /* columns of a block where not all are needed at once */
+#define IMPLICIT_FEW_COLUMNS 256 /* the same where there would be few blocks */
+#define IMPLICIT_ROWS 96         /* rows of a block */
 
 typedef struct {
     size_t taps;     /* in one direction: 1, 2 or 3 */
@@ -24,7 +25,8 @@ typedef struct {
     size_t k;        /* taps² · in_c */
     size_t k_block;  /* at most IMPLICIT_K; the last block may be shorter */
     size_t padded_c; /* columns of packed B */
-    size_t columns;  /* of a block */
+    gboolean whole;  /* all columns are needed at once */
+    size_t columns;  /* of a block, at most */
     size_t rows;     /* of a block, at most; multiple of TILE_BLOCK_ROWS */
 } ImplicitShape;
 
@@ -36,9 +38,9 @@ static inline ImplicitShape implicit_shape(const DcaeLayer *layer)
     size_t blocks = (s.k + IMPLICIT_K - 1) / IMPLICIT_K;
     s.k_block = (s.k + blocks - 1) / blocks;
     s.padded_c = tile_padded(layer->conv_c);
-    gboolean whole = layer->norm == DCAE_NORM_RMS || layer->shuffle != DCAE_SHUFFLE_NONE ||
-                     layer->shortcut != DCAE_SHORTCUT_NONE;
-    s.columns = whole ? s.padded_c : MIN(s.padded_c, IMPLICIT_COLUMNS);
+    s.whole = layer->norm == DCAE_NORM_RMS || layer->shuffle != DCAE_SHUFFLE_NONE ||
+              layer->shortcut != DCAE_SHORTCUT_NONE;
+    s.columns = s.whole ? s.padded_c : MIN(s.padded_c, IMPLICIT_COLUMNS);
     s.rows = s.columns <= 512 ? IMPLICIT_ROWS : s.columns <= 1024 ? 48 : 24;
     return s;
 }
@@ -105,6 +107,7 @@ typedef struct {
     size_t phase_pixels[2]; /* product pixels of a phase of row parity 0, 1 */
     size_t rows;            /* of a block */
     size_t phase_blocks[2]; /* blocks of rows of a phase */
+    size_t columns;         /* of a block, at most shape.columns */
     size_t column_blocks;
 } ImplicitCut;
 
@@ -131,7 +134,6 @@ static inline ImplicitCut implicit_cut(const DcaeCpuCall *call)
         cut.phase_pixels[0] = h * cut.row_w;
     }
     total = MAX(cut.phase_pixels[0], cut.phase_pixels[1]);
-    cut.column_blocks = (cut.shape.padded_c + cut.shape.columns - 1) / cut.shape.columns;
     /* A small picture in at least 8 blocks, as long as they are not tiny. */
     size_t blocks = MAX((total + cut.shape.rows - 1) / cut.shape.rows, MIN(8, (total + 23) / 24));
     blocks = MAX(blocks, 1);
@@ -139,6 +141,10 @@ static inline ImplicitCut implicit_cut(const DcaeCpuCall *call)
     cut.rows = (cut.rows + TILE_BLOCK_ROWS - 1) / TILE_BLOCK_ROWS * TILE_BLOCK_ROWS;
     for (size_t d = 0; d < 2; d++)
         cut.phase_blocks[d] = (cut.phase_pixels[d] + cut.rows - 1) / cut.rows;
+    cut.columns = cut.shape.columns;
+    if (!cut.shape.whole && blocks * cut.shape.padded_c < 32 * IMPLICIT_COLUMNS)
+        cut.columns = MIN(cut.columns, IMPLICIT_FEW_COLUMNS);
+    cut.column_blocks = (cut.shape.padded_c + cut.columns - 1) / cut.columns;
     return cut;
 }
 
@@ -156,8 +162,8 @@ typedef struct {
 
 static inline ImplicitBlock implicit_block(const ImplicitCut *cut, size_t task)
 {
-    ImplicitBlock b = {.column = task % cut->column_blocks * cut->shape.columns};
-    b.columns = MIN(cut->shape.columns, cut->shape.padded_c - b.column);
+    ImplicitBlock b = {.column = task % cut->column_blocks * cut->columns};
+    b.columns = MIN(cut->columns, cut->shape.padded_c - b.column);
     task /= cut->column_blocks;
     if (cut->shape.phases == 4) {
         b.phase = task & 1;

@@ -16,7 +16,7 @@ sources=
 for f in error json file checkpoint directory safetensors config infer names hub model; do
     sources="$sources $core/dcae_$f.c"
 done
-flags=$(pkg-config --cflags --libs gio-2.0)
+flags=$(pkg-config --cflags --libs gio-2.0 json-glib-1.0)
 # shellcheck disable=SC2086
 clang -g -O1 -std=c11 -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined \
     -fno-sanitize-recover=undefined -I"$core" -I"$here" "$here/fuzz_$target.c" $sources \

@@ -68,6 +68,13 @@ static unsigned report_handles(void)
     return n;
 }
 
+/* Hosts may close this library before the process ends. */
+__attribute__((destructor)) static void close_library(void)
+{
+    report_handles();
+    report_add_leak_check(NULL);
+}
+
 static BlasHandle *check_handle(BlasHandle *handle, const char *call)
 {
     const char *wrong = NULL;

@@ -129,6 +129,20 @@ SIM_EXPORT CUresult cuMemGetInfo_v2(size_t *available, size_t *total)
     return CUDA_SUCCESS;
 }
 
+SIM_EXPORT CUresult cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *bytes, CUdeviceptr address)
+{
+    ENTER_CONTEXT(cuMemGetAddressRange_v2, CUDA_ERROR_UNKNOWN);
+    (void)ctx;
+    const Allocation *a = memory_find(address);
+    if (!a || !a->data || address < a->base || address - a->base >= a->size)
+        return CUDA_ERROR_NOT_FOUND;
+    if (base)
+        *base = a->base;
+    if (bytes)
+        *bytes = a->size;
+    return CUDA_SUCCESS;
+}
+
 SIM_EXPORT CUresult cuPointerGetAttribute(void *out, int attribute, CUdeviceptr address)
 {
     ENTER_CONTEXT(cuPointerGetAttribute, CUDA_ERROR_UNKNOWN);
@@ -255,8 +269,9 @@ typedef struct {
     CUdeviceptr to;
     size_t from_pitch, to_pitch, width, height;
     uint8_t *staged;   /* pageable source: its bytes at the time of the call */
-    uint32_t checksum; /* pinned source: of its bytes at the time of the call */
-    bool pinned_source;
+    uint32_t checksum; /* of a pinned source at the time of the call */
+    bool pinned;       /* asynchronous, and the host side is pinned */
+    bool checked;      /* checksum holds */
 } Copy;
 
 static uint32_t checksum(const uint8_t *p, size_t pitch, size_t width, size_t height)
@@ -333,7 +348,7 @@ static CUresult download(const Context *ctx, const Copy *c)
 static CUresult upload(const Context *ctx, const Copy *c)
 {
     const uint8_t *from = c->staged ? c->staged : c->from_host;
-    if (c->pinned_source && checksum(from, c->from_pitch, c->width, c->height) != c->checksum)
+    if (c->checked && checksum(from, c->from_pitch, c->width, c->height) != c->checksum)
         report_finding("copy to the device: pinned memory was changed before the copy ran");
     if (!mark_rectangle(ctx, c))
         return CUDA_ERROR_LAUNCH_FAILED;
@@ -371,17 +386,36 @@ static CUresult run_copy(Stream *stream, void *data)
     return c->from ? download(ctx, c) : upload(ctx, c);
 }
 
+static GPtrArray *waiting; /* Copy, from or to pinned memory, that has not run */
+
 static void drop_copy(void *data)
 {
     Copy *c = data;
+    if (c->pinned)
+        g_ptr_array_remove(waiting, c);
     g_free(c->staged);
     g_free(c);
 }
 
-static void spoil(uint8_t *p, const Copy *c)
+/* Does a copy that was submitted before use this host memory? Then stream order may give it a
+ * meaning that looking at the bytes now would miss. */
+static bool in_use(const uint8_t *p, size_t bytes)
+{
+    for (guint i = 0; waiting && i < waiting->len; i++) {
+        const Copy *c = waiting->pdata[i];
+        const uint8_t *start = c->from_host ? c->from_host : c->to_host;
+        const size_t pitch = c->from_host ? c->from_pitch : c->to_pitch;
+        if (p < start + c->height * pitch && start < p + bytes)
+            return true;
+    }
+    return false;
+}
+
+/* Results that are read before the copy has run shall be seen to be wrong. */
+static void spoil(const Copy *c)
 {
     for (size_t y = 0; y < c->height; y++)
-        memset(p + y * c->to_pitch, 0xa5, c->width);
+        memset(c->to_host + y * c->to_pitch, 0xa5, c->width);
 }
 
 static void stage(Copy *c)
@@ -390,6 +424,19 @@ static void stage(Copy *c)
     for (size_t y = 0; y < c->height; y++)
         memcpy(c->staged + y * c->width, c->from_host + y * c->from_pitch, c->width);
     c->from_pitch = c->width;
+}
+
+static void prepare_pinned(Copy *c)
+{
+    if (c->from_host && !in_use(c->from_host, c->height * c->from_pitch)) {
+        c->checked = true;
+        c->checksum = checksum(c->from_host, c->from_pitch, c->width, c->height);
+    }
+    if (c->to_host && !in_use(c->to_host, c->height * c->to_pitch))
+        spoil(c);
+    if (!waiting)
+        waiting = g_ptr_array_new();
+    g_ptr_array_add(waiting, c);
 }
 
 /* Asynchronous copies wait in the stream, except into pageable memory, which the driver makes
@@ -406,19 +453,13 @@ static CUresult submit_copy(CUstream handle, const Copy *request, bool asynchron
         return CUDA_ERROR_INVALID_VALUE;
     Copy *c = g_new(Copy, 1);
     *c = *request;
-    if (c->from_host && asynchronous) {
-        c->pinned_source = pinned_find(c->from_host) != NULL;
-        if (c->pinned_source)
-            c->checksum = checksum(c->from_host, c->from_pitch, c->width, c->height);
-        else
-            stage(c);
-    }
-    if (c->to_host && asynchronous) {
-        if (pinned_find(c->to_host))
-            spoil(c->to_host, c);
-        else
-            asynchronous = false;
-    }
+    c->pinned = asynchronous && pinned_find(c->from_host ? c->from_host : c->to_host);
+    if (c->pinned)
+        prepare_pinned(c);
+    else if (c->from_host && asynchronous)
+        stage(c);
+    else if (c->to_host)
+        asynchronous = false;
     stream_submit(s, call, run_copy, drop_copy, c);
     return asynchronous ? CUDA_SUCCESS : stream_drain(s);
 }

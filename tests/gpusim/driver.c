@@ -419,6 +419,13 @@ SIM_EXPORT CUresult cuDevicePrimaryCtxGetState(CUdevice device, unsigned *flags,
     return CUDA_SUCCESS;
 }
 
+SIM_EXPORT CUresult cuDevicePrimaryCtxSetFlags_v2(CUdevice device, unsigned flags)
+{
+    ENTER(cuDevicePrimaryCtxSetFlags_v2, CUDA_ERROR_UNKNOWN);
+    (void)flags;
+    return device < 0 || device >= device_count() ? CUDA_ERROR_INVALID_DEVICE : CUDA_SUCCESS;
+}
+
 /* --- modules --- */
 
 typedef struct {

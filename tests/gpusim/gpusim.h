@@ -42,8 +42,8 @@ void gpusim_reset(void);
  * call). n = 0: off. */
 void gpusim_fail(const char *call, unsigned n, int code);
 
-/* 0: warps and blocks in order. Other seeds reverse and rotate warps, blocks and the order of
- * streams. */
+/* 0: warps and blocks in order, streams as late as possible. Bit 0 reverses warps and streams, bit
+ * 1 blocks; bits 2 and 3: streams late (0), at once (1), by chance (2, 3); higher bits rotate. */
 void gpusim_seed(unsigned seed);
 
 void gpusim_counters(GpusimCounters *out);

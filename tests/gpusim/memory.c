@@ -50,8 +50,7 @@ void memory_release(Allocation *a)
 {
     g_clear_pointer(&a->data, g_free);
     g_clear_pointer(&a->written, g_free);
-    g_clear_pointer(&a->owner, g_free);
-    g_clear_pointer(&a->reader, g_free);
+    g_clear_pointer(&a->uses, g_free);
     g_clear_pointer(&a->touched, g_free);
 }
 
@@ -103,8 +102,7 @@ uint32_t memory_take_stamps(uint32_t blocks)
     if (blocks >= 0x7fffffffu - next_stamp) {
         for (guint i = 0; all && i < all->len; i++) {
             Allocation *a = all->pdata[i];
-            g_clear_pointer(&a->owner, g_free);
-            g_clear_pointer(&a->reader, g_free);
+            g_clear_pointer(&a->uses, g_free);
             a->written_since = 0;
         }
         next_stamp = 1;

@@ -10,14 +10,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Who used a granule of device memory last. Stamps number the blocks of all launches. */
+typedef struct {
+    uint32_t owner;  /* stamp of the block that wrote; top bit: atomically */
+    uint32_t turn;   /* ... in which barrier epoch of the block, times 64, plus the warp */
+    uint32_t reader; /* stamp of the block that read; top bit: others too */
+} GranuleUse;
+
 typedef struct Allocation {
     uint64_t base;
     size_t size;
     uint8_t *data;    /* NULL once freed: the record stays, to name what a stray access hits */
     uint8_t *written; /* a bit per byte */
-    uint32_t *owner;  /* per granule: stamp of the block that wrote last, top bit: atomically. NULL
-                         until a kernel writes */
-    uint32_t *reader; /* per granule: stamp of the block that read last; with owner */
+    GranuleUse *uses; /* NULL until a kernel writes; granules are as wide as the launch says */
     uint32_t written_since; /* first stamp of the last launch that wrote here */
     const void *context;
     uint8_t *touched; /* two bits per 32-byte sector: read, written in the launch `touched_in` */

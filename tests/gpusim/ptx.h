@@ -108,6 +108,7 @@ struct Insn {
 enum {
     OPF_FTZ = 1,        /* flush subnormal inputs and results */
     OPF_SAT = 2,        /* clamp to [0, 1], or to the integer type */
+    OPF_ORDERED = 2,    /* ld, st: relaxed, acquire, release; target: fences too */
     OPF_NOT = 4,        /* last predicate source is negated */
     OPF_TRANS = 8,      /* ldmatrix */
     OPF_RETURN = 16,    /* atom: old value wanted */
@@ -190,6 +191,13 @@ typedef struct {
     uint64_t address; /* given by the loader */
 } PtxVariable;
 
+/* The lanes' addresses of the last shared memory access of an instruction, less the first one, and
+ * its cost. */
+typedef struct {
+    uint32_t differences[LANES];
+    uint32_t lanes, passes, least;
+} BankPattern;
+
 struct PtxModule {
     char *text;
     GPtrArray *kernels;   /* PtxKernel */
@@ -197,7 +205,8 @@ struct PtxModule {
     GArray *lines;        /* uint32_t: PTX line of each instruction of each kernel, for coverage */
     GArray *owners;       /* PtxKernel* of each */
     uint64_t *hits;       /* how often it was executed by some lane of a warp */
-    uint64_t *conflicts;  /* passes on shared memory beyond the least possible */
+    BankPattern *patterns;
+    uint64_t *conflicts; /* passes on shared memory beyond the least possible */
 };
 
 /* ptx_parse.c. place_variable gives a module variable its device address. On failure NULL, and

@@ -523,9 +523,25 @@ static void add_elements(Builder *b, Insn *in, const Operand *o, bool is_destina
     }
 }
 
+/* ld.relaxed, ld.acquire, st.relaxed, st.release with their scope. */
+static void take_ordering(Builder *b, Statement *s, Insn *in)
+{
+    static const char *const order[] = {"relaxed", "acquire", "release", NULL};
+    static const char *const scope[] = {"cta", "gpu", "sys", NULL};
+    const int ordering = take_one(s, order);
+    if (ordering < 0)
+        return;
+    if (take_one(s, scope) < 0)
+        builder_fail(b, "'%s' without a scope", s->text);
+    in->flags |= OPF_ORDERED;
+    in->target = ordering > 0; /* also a fence */
+    b->kernel->uses_fence |= ordering > 0;
+}
+
 static void begin_memory(Builder *b, Statement *s, Insn *in)
 {
     take_cache_hints(s);
+    take_ordering(b, s, in);
     in->space = (uint8_t)take_space(s);
     in->vec = (uint8_t)take_vector(s);
     in->type = (uint8_t)take_type(s);

@@ -15,7 +15,7 @@
 
 /* Instructions of one warp between two barriers; more means that it waits for something that can't
  * come. */
-#define ENDLESS (1u << 27)
+#define ENDLESS (1u << 25)
 
 /* --- findings --- */
 
@@ -457,7 +457,7 @@ static void run_block(Launch *launch)
     for (;;) {
         uint32_t done = 0;
         for (uint32_t i = 0; i < launch->nwarps; i++) {
-            Warp *w = &launch->warps[ordered(i, launch->nwarps, seed & 1, seed >> 2)];
+            Warp *w = &launch->warps[ordered(i, launch->nwarps, seed & 1, seed >> 4)];
             if (w->state == WARP_READY)
                 run_warp(w);
             done += w->state == WARP_DONE;
@@ -516,7 +516,7 @@ static bool run_blocks(Launch *launch)
     if (setjmp(launch->abandon))
         return false;
     for (uint32_t i = 0; i < blocks; i++) {
-        const uint32_t b = ordered(i, blocks, p->seed & 2, p->seed >> 2);
+        const uint32_t b = ordered(i, blocks, p->seed & 2, p->seed >> 4);
         launch->block_number = b;
         launch->block[0] = b % p->grid[0];
         launch->block[1] = b / p->grid[0] % p->grid[1];

@@ -162,14 +162,22 @@ uint32_t shared_offset(uint64_t address); /* for AsyncCopy */
 
 const uint8_t *global_read(Warp *w, int lane, uint64_t address, uint32_t bytes);
 /* ld.global.nc may see old bytes where the same launch writes. */
-void global_check_read_only(Warp *w, int lane, uint64_t address, uint32_t bytes);
+void global_check_read_only(Warp *w, const uint64_t address[LANES], uint32_t bytes);
 uint8_t *global_write(Warp *w, int lane, uint64_t address, uint32_t bytes);
 uint8_t *global_atomic(Warp *w, int lane, uint64_t address, uint32_t bytes);
+/* ld and st with an ordering: no race with atomics and with each other. */
+const uint8_t *global_ordered_read(Warp *w, int lane, uint64_t address, uint32_t bytes);
+uint8_t *global_ordered_write(Warp *w, int lane, uint64_t address, uint32_t bytes);
 
 /* The same for 32 lanes of `bytes` each in one range; NULL where any check would fail: then go lane
  * by lane. */
 const uint8_t *global_read_span(Warp *w, uint64_t address, uint32_t bytes);
 uint8_t *global_write_span(Warp *w, uint64_t address, uint32_t bytes);
+/* The same for lanes anywhere: false where any check would fail. */
+bool shared_read_lanes(Warp *w, uint32_t mask, const uint64_t address[LANES], uint32_t bytes,
+                       const uint8_t *from[LANES]);
+bool global_read_lanes(Warp *w, const uint64_t address[LANES], uint32_t bytes,
+                       const uint8_t *from[LANES]);
 const uint8_t *shared_read_span(Warp *w, uint64_t address, uint32_t bytes);
 uint8_t *shared_write_span(Warp *w, uint64_t address, uint32_t bytes);
 
@@ -181,7 +189,7 @@ uint8_t *local_write(Warp *w, int lane, uint64_t address, uint32_t bytes);
 
 /* Counts what an access of all executing lanes to shared memory costs on 32 banks of 4 bytes. */
 void count_banks(Warp *w, const Insn *in, const uint64_t *address, uint32_t bytes);
-void count_passes(Warp *w, const Insn *in, uint32_t passes);
+void count_passes(Warp *w, const Insn *in, uint32_t passes, uint32_t least);
 void get_addresses(const Warp *w, const Insn *in, uint64_t address[LANES]); /* src[0] + imm */
 void exec_ld(Warp *w, const Insn *in);
 void exec_ld_param(Warp *w, const Insn *in);

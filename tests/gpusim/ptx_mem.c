@@ -41,6 +41,18 @@ static const WriteFn writers[] = {
     [SPACE_LOCAL] = local_write,
 };
 
+static ReadFn reader_of(const Insn *in)
+{
+    const bool ordered = in->flags & OPF_ORDERED;
+    return ordered && in->space == SPACE_GLOBAL ? global_ordered_read : readers[in->space];
+}
+
+static WriteFn writer_of(const Insn *in)
+{
+    const bool ordered = in->flags & OPF_ORDERED;
+    return ordered && in->space == SPACE_GLOBAL ? global_ordered_write : writers[in->space];
+}
+
 void get_addresses(const Warp *w, const Insn *in, uint64_t address[LANES])
 {
     if (in->flags & OPF_WIDE_SRC) {
@@ -56,7 +68,7 @@ void get_addresses(const Warp *w, const Insn *in, uint64_t address[LANES])
 
 static bool contiguous(const Warp *w, const uint64_t address[LANES], uint32_t stride)
 {
-    if (w->exec != FULL_MASK)
+    if (w->exec != FULL_MASK || address[1] - address[0] != stride)
         return false;
     uint64_t differs = 0;
     for (int l = 0; l < LANES; l++)
@@ -70,14 +82,19 @@ static bool contiguous(const Warp *w, const uint64_t address[LANES], uint32_t st
 static uint32_t passes(const uint64_t *address, uint32_t lanes, unsigned first, unsigned count,
                        uint32_t bytes)
 {
-    const uint32_t unit = bytes < 4 ? 4 : bytes; /* aligned accesses occupy whole groups of banks */
-    const uint32_t banks = 128 / unit;
-    uint32_t units[LANES][LANES], depth[LANES] = {0}, most = 0;
+    /* aligned accesses occupy whole groups of banks */
+    const unsigned shift = bytes <= 4 ? 2 : bytes == 8 ? 3 : 4;
+    const uint32_t banks = 128u >> shift;
+    uint32_t units[LANES][LANES], depth[LANES], used = 0, most = 0;
     for (unsigned l = first; l < first + count; l++) {
-        if (!((lanes >> l) & 1))
+        if (!((lanes >> l) & 1) ||
+            (l > first && address[l] == address[l - 1] && ((lanes >> (l - 1)) & 1)))
             continue;
-        const uint32_t u = (uint32_t)address[l] / unit, bank = u % banks;
+        const uint32_t u = (uint32_t)address[l] >> shift, bank = u & (banks - 1);
         uint32_t i = 0;
+        if (!((used >> bank) & 1))
+            depth[bank] = 0;
+        used |= 1u << bank;
         while (i < depth[bank] && units[bank][i] != u)
             i++;
         if (i < depth[bank])
@@ -88,20 +105,35 @@ static uint32_t passes(const uint64_t *address, uint32_t lanes, unsigned first, 
     return most;
 }
 
-void count_passes(Warp *w, const Insn *in, uint32_t n)
+void count_passes(Warp *w, const Insn *in, uint32_t n, uint32_t least)
 {
-    const uint32_t conflicts = n > 1 ? n - 1 : 0;
     w->launch->count.shared_wavefronts += n;
-    w->launch->count.bank_conflicts += conflicts;
-    w->launch->kernel->module->conflicts[in->index] += conflicts;
+    w->launch->count.bank_conflicts += n - least;
+    w->launch->kernel->module->conflicts[in->index] += n - least;
 }
 
-/* Accesses of 8 and 16 bytes go out in halves and quarters of a warp. */
+/* Accesses of 8 and 16 bytes go out in halves and quarters of a warp. Only the differences between
+ * addresses matter, and an instruction mostly repeats them: the last result is kept with them. */
 void count_banks(Warp *w, const Insn *in, const uint64_t *address, uint32_t bytes)
 {
-    const unsigned count = bytes <= 4 ? 32 : bytes == 8 ? 16 : 8;
-    for (unsigned first = 0; first < LANES; first += count)
-        count_passes(w, in, passes(address, w->exec, first, count, bytes));
+    BankPattern *pattern = &w->launch->kernel->module->patterns[in->index];
+    const uint64_t base = address[__builtin_ctz(w->exec)] & ~(uint64_t)3;
+    uint32_t differences[LANES];
+    for (int l = 0; l < LANES; l++)
+        differences[l] = (w->exec >> l) & 1 ? (uint32_t)(address[l] - base) : 0;
+    if (pattern->lanes != w->exec ||
+        memcmp(pattern->differences, differences, sizeof differences)) {
+        const unsigned count = bytes <= 4 ? 32 : bytes == 8 ? 16 : 8;
+        memcpy(pattern->differences, differences, sizeof differences);
+        pattern->lanes = w->exec;
+        pattern->passes = pattern->least = 0;
+        for (unsigned first = 0; first < LANES; first += count) {
+            const uint32_t n = passes(address, w->exec, first, count, bytes);
+            pattern->passes += n;
+            pattern->least += n > 0;
+        }
+    }
+    count_passes(w, in, pattern->passes, pattern->least);
 }
 
 static void count_access(Warp *w, const Insn *in, const uint64_t *address, bool is_contiguous,
@@ -157,18 +189,30 @@ static uint64_t load_element(const uint8_t *p, Type type)
     }
 }
 
+/* Words in 32-bit registers: nearly all loads. */
+static void put_words(Warp *w, const Insn *in, const uint8_t *const from[LANES])
+{
+    for (unsigned e = 0; e < in->vec; e++) {
+        uint32_t t[LANES] = {0};
+        for (int l = 0; l < LANES; l++)
+            if ((w->exec >> l) & 1)
+                memcpy(&t[l], from[l] + 4 * e, 4);
+        put32(w, in->dst[e], t);
+    }
+}
+
 static void put_loaded(Warp *w, const Insn *in, const uint8_t *const from[LANES])
 {
+    if (in->bytes == 4 && !(in->flags & OPF_WIDE_DST)) {
+        put_words(w, in, from);
+        return;
+    }
     for (unsigned e = 0; e < in->vec; e++) {
         uint64_t t64[LANES] = {0};
         uint32_t t32[LANES] = {0};
         for (int l = 0; l < LANES; l++) {
             if (!((w->exec >> l) & 1))
                 continue;
-            if (in->bytes == 4 && !(in->flags & OPF_WIDE_DST)) {
-                memcpy(&t32[l], from[l] + 4 * e, 4);
-                continue;
-            }
             t64[l] = load_element(from[l] + e * in->bytes, (Type)in->type);
             t32[l] = in->mode == 2 ? (uint16_t)t64[l] : (uint32_t)t64[l];
         }
@@ -179,30 +223,45 @@ static void put_loaded(Warp *w, const Insn *in, const uint8_t *const from[LANES]
     }
 }
 
+/* Host memory of each executing lane's operand: together where nothing is amiss, else one by one.
+ */
+static void locate(Warp *w, const Insn *in, const uint64_t address[LANES], uint32_t bytes,
+                   const uint8_t *from[LANES])
+{
+    if (in->space == SPACE_SHARED && shared_read_lanes(w, w->exec, address, bytes, from))
+        return;
+    const bool plain = !(in->flags & OPF_ORDERED);
+    if (plain && in->space == SPACE_GLOBAL && global_read_lanes(w, address, bytes, from))
+        return;
+    for (int l = 0; l < LANES; l++)
+        if ((w->exec >> l) & 1)
+            from[l] = reader_of(in)(w, l, address[l], bytes);
+}
+
 void exec_ld(Warp *w, const Insn *in)
 {
     const uint32_t bytes = (uint32_t)in->bytes * in->vec;
     uint64_t address[LANES];
-    const uint8_t *from[LANES];
+    const uint8_t *from[LANES], *span = NULL;
     get_addresses(w, in, address);
-    const bool whole = contiguous(w, address, bytes);
-    const uint8_t *span = NULL;
-    if (whole && (in->space == SPACE_GLOBAL || in->space == SPACE_SHARED))
-        span = in->space == SPACE_GLOBAL ? global_read_span(w, address[0], bytes)
-                                         : shared_read_span(w, address[0], bytes);
+    const bool whole = !(in->flags & OPF_ORDERED) && contiguous(w, address, bytes);
+    if (whole && in->space == SPACE_GLOBAL)
+        span = global_read_span(w, address[0], bytes);
+    else if (whole && in->space == SPACE_SHARED)
+        span = shared_read_span(w, address[0], bytes);
     if (span && in->bytes == 4 && in->vec == 1 && !(in->flags & OPF_WIDE_DST)) {
         put32(w, in->dst[0], span);
     } else {
-        for (int l = 0; l < LANES; l++)
-            if ((w->exec >> l) & 1)
-                from[l] =
-                    span ? span + (size_t)l * bytes : readers[in->space](w, l, address[l], bytes);
+        if (!span)
+            locate(w, in, address, bytes, from);
+        for (int l = 0; span && l < LANES; l++)
+            from[l] = span + (size_t)l * bytes;
         put_loaded(w, in, from);
     }
     if (in->flags & OPF_READ_ONLY)
-        for (int l = 0; l < LANES; l++)
-            if ((w->exec >> l) & 1)
-                global_check_read_only(w, l, address[l], bytes);
+        global_check_read_only(w, address, bytes);
+    if ((in->flags & OPF_ORDERED) && in->target)
+        exec_fence(w, in);
     count_access(w, in, address, whole, false);
 }
 
@@ -269,14 +328,16 @@ void exec_st(Warp *w, const Insn *in)
     uint64_t address[LANES];
     uint8_t *to[LANES];
     get_addresses(w, in, address);
-    const bool whole = contiguous(w, address, bytes);
+    if ((in->flags & OPF_ORDERED) && in->target)
+        exec_fence(w, in);
+    const bool whole = !(in->flags & OPF_ORDERED) && contiguous(w, address, bytes);
     uint8_t *span = NULL;
     if (whole && (in->space == SPACE_GLOBAL || in->space == SPACE_SHARED))
         span = in->space == SPACE_GLOBAL ? global_write_span(w, address[0], bytes)
                                          : shared_write_span(w, address[0], bytes);
     for (int l = 0; l < LANES; l++)
         if ((w->exec >> l) & 1)
-            to[l] = span ? span + (size_t)l * bytes : writers[in->space](w, l, address[l], bytes);
+            to[l] = span ? span + (size_t)l * bytes : writer_of(in)(w, l, address[l], bytes);
     if (!whole && in->space != SPACE_LOCAL)
         check_lane_conflicts(w, address, bytes, to, in);
     store_elements(w, in, to);

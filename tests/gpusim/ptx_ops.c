@@ -337,6 +337,8 @@ F1(lg2_f, log2f(a))
 F1(sin_f, sinf(a))
 F1(cos_f, cosf(a))
 OP1(tanh_f, float, float, tanhf(a))
+/* tf32: 10 bits behind the point, ties away from zero */
+OP1(cvt_tf32, u32, u32, (a & 0x7fffffffu) > 0x7f800000u ? 0x7fffffffu : (a + 0x1000u) & ~0x1fffu)
 OP2(copysign_f, float, float, float, copysignf(b, a))
 OP3(fma_f, float, float, float, float, __builtin_fmaf(a, b, c))
 OP3(fma_f_ftz, float, float, float, float, flush(__builtin_fmaf(flush(a), flush(b), flush(c))))
@@ -648,6 +650,7 @@ static const OpEntry entries[] = {
     FTZ("lg2.approx", lg2_f, "ff"),
     FTZ("sin.approx", sin_f, "ff"),
     FTZ("cos.approx", cos_f, "ff"),
+    {"cvt.rna.tf32.f32", cvt_tf32, "wf"},
     {"tanh.approx.f32", tanh_f, "ff"},
     {"copysign.f32", copysign_f, "fff"},
     {"add.f64", add_g, "ggg"},

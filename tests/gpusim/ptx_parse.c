@@ -1003,6 +1003,7 @@ PtxModule *ptx_module_parse(const char *text, uint64_t (*place_variable)(void *,
     parser_clear(p);
     g_free(p);
     m->hits = g_new0(uint64_t, m->lines->len + 1);
+    m->patterns = g_new0(BankPattern, m->lines->len + 1);
     m->conflicts = g_new0(uint64_t, m->lines->len + 1);
     if (*error) {
         ptx_module_free(m);
@@ -1043,6 +1044,7 @@ void ptx_module_free(PtxModule *m)
     g_array_free(m->owners, TRUE);
     g_free(m->hits);
     g_free(m->conflicts);
+    g_free(m->patterns);
     g_free(m->text);
     g_free(m);
 }

@@ -227,18 +227,20 @@ static void deliver_matrix(Warp *w, int32_t dst, const uint8_t *const rows[8], b
 void exec_ldmatrix(Warp *w, const Insn *in)
 {
     uint64_t address[LANES];
+    const uint8_t *rows[LANES];
+    const uint32_t lanes = in->vec == 4 ? FULL_MASK : (1u << 8 * in->vec) - 1;
     get_addresses(w, in, address);
+    if (!shared_read_lanes(w, lanes, address, 16, rows))
+        for (int l = 0; l < 8 * in->vec; l++)
+            rows[l] = shared_read(w, l, address[l], 16);
     for (unsigned i = 0; i < in->vec; i++) {
-        const uint8_t *rows[8];
         uint32_t used[8] = {0}, most = 0;
         for (unsigned r = 0; r < 8; r++) {
-            const uint64_t a = address[8 * i + r];
-            rows[r] = shared_read(w, (int)(8 * i + r), a, 16);
-            const uint32_t n = ++used[(a >> 4) & 7];
+            const uint32_t n = ++used[(address[8 * i + r] >> 4) & 7];
             most = n > most ? n : most;
         }
-        count_passes(w, in, most);
-        deliver_matrix(w, in->dst[i], rows, in->flags & OPF_TRANS);
+        count_passes(w, in, most, 1);
+        deliver_matrix(w, in->dst[i], rows + 8 * i, in->flags & OPF_TRANS);
     }
 }
 

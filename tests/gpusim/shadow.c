@@ -20,9 +20,11 @@
 enum { WHO_SEVERAL = 200, WHO_ATOMIC = 201 };
 
 typedef struct {
-    uint64_t write, read;
-    bool pending; /* cp.async has not delivered it */
+    uint64_t write; /* PENDING: cp.async has not delivered it */
+    uint64_t read;
 } Granule;
+
+#define PENDING UINT64_MAX
 
 struct SharedMemory {
     uint32_t bytes, shift; /* shift: log2 of the granule */
@@ -56,7 +58,8 @@ void shared_begin_block(SharedMemory *s)
     s->epoch++;
     memset(s->written, 0, s->bytes);
     for (uint32_t i = 0; i <= s->bytes >> s->shift; i++)
-        s->granules[i].pending = false;
+        if (s->granules[i].write == PENDING)
+            s->granules[i].write = 0;
 }
 
 void shared_barrier(SharedMemory *s)
@@ -85,7 +88,7 @@ static const char *note_read(const Warp *w, SharedMemory *s, uint32_t offset, ui
     const uint64_t now = s->epoch << 8, me = now | w->index;
     for (uint32_t i = offset >> s->shift; i <= (offset + bytes - 1) >> s->shift; i++) {
         Granule *g = &s->granules[i];
-        if (g->pending)
+        if (g->write == PENDING)
             return "read of bytes that cp.async has not delivered: a wait is missing";
         if (g->write >= now && g->write != me)
             return "race: read of what another warp has written since the last barrier";
@@ -101,7 +104,7 @@ static const char *note_write(const Warp *w, SharedMemory *s, uint32_t offset, u
                    writer = atomic ? now | WHO_ATOMIC : me;
     for (uint32_t i = offset >> s->shift; i <= (offset + bytes - 1) >> s->shift; i++) {
         Granule *g = &s->granules[i];
-        if (g->pending)
+        if (g->write == PENDING)
             return "write over bytes that cp.async has not delivered: a wait is missing";
         if (g->write >= now && g->write != writer && !(g->write == me && atomic))
             return "race: write over what another warp has written since the last barrier";
@@ -125,8 +128,13 @@ static uint32_t alignment(uint32_t bytes)
     return bytes > 16 ? 16 : bytes;
 }
 
-static bool shared_written(const SharedMemory *s, uint32_t offset, uint32_t bytes)
+static inline bool shared_written(const SharedMemory *s, uint32_t offset, uint32_t bytes)
 {
+    if (bytes == 4) {
+        uint32_t word;
+        memcpy(&word, s->written + offset, 4);
+        return word == 0x01010101u;
+    }
     if (bytes == 16) {
         uint64_t part[2];
         memcpy(part, s->written + offset, 16);
@@ -181,7 +189,7 @@ uint8_t *shared_async_write(Warp *w, int lane, uint64_t address, uint32_t bytes)
     SharedMemory *s = w->launch->shared;
     const uint32_t offset = shared_offset(address);
     for (uint32_t i = offset >> s->shift; i <= (offset + bytes - 1) >> s->shift; i++)
-        s->granules[i].pending = true;
+        s->granules[i].write = PENDING;
     return p;
 }
 
@@ -190,9 +198,46 @@ void shared_async_delivered(Warp *w, uint32_t offset, uint32_t bytes)
 {
     SharedMemory *s = w->launch->shared;
     for (uint32_t i = offset >> s->shift; i <= (offset + bytes - 1) >> s->shift; i++) {
-        s->granules[i].pending = false;
         s->granules[i].write = s->epoch << 8 | w->index;
     }
+}
+
+/* The lane before l that reads the same address, among the two likeliest; -1: neither does. */
+static inline int twin(const uint64_t address[LANES], uint32_t mask, int l)
+{
+    if (l >= 1 && address[l] == address[l - 1] && ((mask >> (l - 1)) & 1))
+        return l - 1;
+    if (l >= 16 && address[l] == address[l - 16] && ((mask >> (l - 16)) & 1))
+        return l - 16;
+    return -1;
+}
+
+bool shared_read_lanes(Warp *w, uint32_t mask, const uint64_t address[LANES], uint32_t bytes,
+                       const uint8_t *from[LANES])
+{
+    SharedMemory *s = w->launch->shared;
+    const uint64_t now = s->epoch << 8, me = now | w->index, align = alignment(bytes) - 1;
+    for (int l = 0; l < LANES; l++) {
+        if (!((mask >> l) & 1))
+            continue;
+        const int other = twin(address, mask, l);
+        if (other >= 0) {
+            from[l] = from[other];
+            continue;
+        }
+        const uint64_t offset = address[l] - SHARED_BASE;
+        if (offset + bytes > s->bytes || offset > s->bytes || (offset & align) ||
+            !shared_written(s, (uint32_t)offset, bytes))
+            return false;
+        for (uint64_t i = offset >> s->shift; i <= (offset + bytes - 1) >> s->shift; i++) {
+            Granule *g = &s->granules[i];
+            if (g->write >= now && g->write != me)
+                return false;
+            g->read = g->read >= now && g->read != me ? now | WHO_SEVERAL : me;
+        }
+        from[l] = s->data + offset;
+    }
+    return true;
 }
 
 const uint8_t *shared_read_span(Warp *w, uint64_t address, uint32_t bytes)
@@ -246,7 +291,7 @@ static const char *global_misplaced(const Warp *w, const Allocation *a, uint64_t
     return NULL;
 }
 
-static bool all_written(const Allocation *a, size_t offset, uint32_t bytes)
+static inline bool all_written(const Allocation *a, size_t offset, uint32_t bytes)
 {
     if (bytes == 16) {
         uint16_t bits;
@@ -317,6 +362,23 @@ static void touch(const Warp *w, Allocation *a, size_t offset, uint32_t bytes, b
     }
 }
 
+static uint32_t own_stamp(const Warp *w)
+{
+    return w->launch->first_stamp + w->launch->block_number;
+}
+
+static uint32_t own_turn(const Warp *w)
+{
+    return (uint32_t)(w->launch->shared->epoch << 6) | w->index;
+}
+
+/* Written by another warp of this block, and no barrier since. */
+static bool same_turn(const Warp *w, const GranuleUse *u)
+{
+    const uint32_t turn = own_turn(w);
+    return u->owner == own_stamp(w) && u->turn != turn && u->turn >> 6 == turn >> 6;
+}
+
 /* Readers are noted only from a launch's first write to the allocation on: inputs cost nothing, and
  * a kernel that works in place over several blocks is found all the same. */
 static const char *check_owner(const Warp *w, Allocation *a, size_t offset, uint32_t bytes)
@@ -324,12 +386,15 @@ static const char *check_owner(const Warp *w, Allocation *a, size_t offset, uint
     if (a->written_since != w->launch->first_stamp)
         return NULL;
     const unsigned shift = granule_shift(w);
-    const uint32_t first = w->launch->first_stamp, mine = first + w->launch->block_number;
+    const uint32_t mine = own_stamp(w);
     for (size_t i = offset >> shift; i <= (offset + bytes - 1) >> shift; i++) {
-        if (foreign(w, a->owner[i]))
+        GranuleUse *u = &a->uses[i];
+        if (foreign(w, u->owner))
             return "race: read of what another block of this launch has written";
-        const uint32_t old = a->reader[i];
-        a->reader[i] = (old & 0x7fffffff) >= first && old != mine ? mine | STAMP_SEVERAL : mine;
+        if (same_turn(w, u))
+            return "race: read of what another warp has written since the last barrier";
+        const bool noted = (u->reader & 0x7fffffff) >= w->launch->first_stamp;
+        u->reader = noted && u->reader != mine ? mine | STAMP_SEVERAL : mine;
     }
     return NULL;
 }
@@ -338,18 +403,20 @@ static const char *take_ownership(const Warp *w, Allocation *a, size_t offset, u
                                   bool atomic)
 {
     const unsigned shift = granule_shift(w);
-    const uint32_t mine = w->launch->first_stamp + w->launch->block_number;
-    if (!a->owner) {
-        a->owner = g_new0(uint32_t, a->size + 1);
-        a->reader = g_new0(uint32_t, a->size + 1);
-    }
+    const uint32_t mine = own_stamp(w), turn = own_turn(w);
+    if (!a->uses)
+        a->uses = g_new0(GranuleUse, a->size + 1);
     a->written_since = w->launch->first_stamp;
     for (size_t i = offset >> shift; i <= (offset + bytes - 1) >> shift; i++) {
-        if (foreign(w, a->owner[i]) && !(atomic && (a->owner[i] & STAMP_ATOMIC)))
+        GranuleUse *u = &a->uses[i];
+        if (foreign(w, u->owner) && !(atomic && (u->owner & STAMP_ATOMIC)))
             return "race: write over what another block of this launch has written";
-        if (read_by_others(w, a->reader[i]))
+        if (read_by_others(w, u->reader))
             return "race: write over what another block of this launch has read";
-        a->owner[i] = mine | (atomic ? STAMP_ATOMIC : 0);
+        if (same_turn(w, u))
+            return "race: write over what another warp has written since the last barrier";
+        u->owner = mine | (atomic ? STAMP_ATOMIC : 0);
+        u->turn = turn;
     }
     return NULL;
 }
@@ -371,30 +438,65 @@ const uint8_t *global_read(Warp *w, int lane, uint64_t address, uint32_t bytes)
     return a->data + offset;
 }
 
-void global_check_read_only(Warp *w, int lane, uint64_t address, uint32_t bytes)
+bool global_read_lanes(Warp *w, const uint64_t address[LANES], uint32_t bytes,
+                       const uint8_t *from[LANES])
 {
-    const Allocation *a = memory_find(address);
-    if (!a || a->written_since != w->launch->first_stamp)
-        return;
-    const unsigned shift = granule_shift(w);
-    const size_t offset = (size_t)(address - a->base);
-    for (size_t i = offset >> shift; i <= (offset + bytes - 1) >> shift; i++)
-        if ((a->owner[i] & 0x7fffffff) >= w->launch->first_stamp)
-            global_fault(w, lane, "read through the read-only path of what this launch has written",
-                         address, bytes);
+    Allocation *a = memory_find(address[__builtin_ctz(w->exec)]);
+    const uint64_t align = alignment(bytes) - 1;
+    if (!a || !a->data || a->context != w->launch->params->context || a->size < bytes)
+        return false;
+    for (int l = 0; l < LANES; l++) {
+        if (!((w->exec >> l) & 1))
+            continue;
+        const int other = twin(address, w->exec, l);
+        if (other >= 0) {
+            from[l] = from[other];
+            continue;
+        }
+        const uint64_t offset = address[l] - a->base;
+        if (offset > a->size - bytes || (address[l] & align) || !all_written(a, offset, bytes) ||
+            check_owner(w, a, offset, bytes))
+            return false;
+        touch(w, a, offset, bytes, false);
+        from[l] = a->data + offset;
+    }
+    return true;
 }
 
-static uint8_t *global_store(Warp *w, int lane, uint64_t address, uint32_t bytes, bool atomic)
+void global_check_read_only(Warp *w, const uint64_t address[LANES], uint32_t bytes)
+{
+    const uint32_t first = w->launch->first_stamp;
+    const unsigned shift = granule_shift(w);
+    for (int l = 0; l < LANES; l++) {
+        const Allocation *a = (w->exec >> l) & 1 ? memory_find(address[l]) : NULL;
+        if (!a || a->written_since != first)
+            continue;
+        const size_t offset = (size_t)(address[l] - a->base);
+        for (size_t i = offset >> shift; i <= (offset + bytes - 1) >> shift; i++)
+            if ((a->uses[i].owner & 0x7fffffff) >= first)
+                global_fault(w, l,
+                             "read through the read-only path of what this launch has written",
+                             address[l], bytes);
+    }
+}
+
+/* How a store comes about: plain, by ld or st with an ordering, or by an atomic operation, which
+ * also reads. */
+typedef enum { STORE_PLAIN, STORE_ORDERED, STORE_ATOMIC } StoreKind;
+
+static uint8_t *global_store(Warp *w, int lane, uint64_t address, uint32_t bytes, StoreKind kind)
 {
     Allocation *a = memory_find(address);
     const char *wrong = global_misplaced(w, a, address, bytes, alignment(bytes));
     if (wrong)
         global_fault(w, lane, wrong, address, bytes);
+    if (kind != STORE_PLAIN)
+        w->launch->block_flags[w->launch->block_number] |= BLOCK_ATOMIC;
     const size_t offset = (size_t)(address - a->base);
-    if (atomic && !all_written(a, offset, bytes))
+    if (kind == STORE_ATOMIC && !all_written(a, offset, bytes))
         wrong = "atomic operation on memory that was never written";
     else
-        wrong = take_ownership(w, a, offset, bytes, atomic);
+        wrong = take_ownership(w, a, offset, bytes, kind != STORE_PLAIN);
     if (wrong)
         global_fault(w, lane, wrong, address, bytes);
     memory_mark_written(a, offset, bytes);
@@ -404,13 +506,32 @@ static uint8_t *global_store(Warp *w, int lane, uint64_t address, uint32_t bytes
 
 uint8_t *global_write(Warp *w, int lane, uint64_t address, uint32_t bytes)
 {
-    return global_store(w, lane, address, bytes, false);
+    return global_store(w, lane, address, bytes, STORE_PLAIN);
 }
 
 uint8_t *global_atomic(Warp *w, int lane, uint64_t address, uint32_t bytes)
 {
+    return global_store(w, lane, address, bytes, STORE_ATOMIC);
+}
+
+uint8_t *global_ordered_write(Warp *w, int lane, uint64_t address, uint32_t bytes)
+{
+    return global_store(w, lane, address, bytes, STORE_ORDERED);
+}
+
+const uint8_t *global_ordered_read(Warp *w, int lane, uint64_t address, uint32_t bytes)
+{
+    const Allocation *a = memory_find(address);
+    const char *wrong = global_misplaced(w, a, address, bytes, alignment(bytes));
+    if (wrong)
+        global_fault(w, lane, wrong, address, bytes);
     w->launch->block_flags[w->launch->block_number] |= BLOCK_ATOMIC;
-    return global_store(w, lane, address, bytes, true);
+    const size_t offset = (size_t)(address - a->base), granule = offset >> granule_shift(w);
+    if (a->uses && !(a->uses[granule].owner & STAMP_ATOMIC))
+        return global_read(w, lane, address, bytes);
+    if (!all_written(a, offset, bytes))
+        global_fault(w, lane, "read of memory that was never written", address, bytes);
+    return a->data + offset;
 }
 
 const uint8_t *global_read_span(Warp *w, uint64_t address, uint32_t bytes)

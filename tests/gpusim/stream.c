@@ -82,12 +82,38 @@ CUresult context_drain(Context *ctx)
     return ctx->error;
 }
 
+static void advance_by_chance(void *object, void *user)
+{
+    static uint32_t state = 1;
+    Stream *stream = object;
+    (void)user;
+    state = state * 1664525u + 1013904223u;
+    const StreamOp *op = g_queue_peek_head(&stream->ops);
+    if (op && state >> 31)
+        run_before(stream, op->serial + 1);
+}
+
+/* Bits 2 and 3 of the seed: work runs as late as possible, at once, or some of it by and by. */
+static void make_progress(Stream *stream)
+{
+    Context *ctx = stream->object.context;
+    const unsigned mode = sim_seed() >> 2 & 3;
+    if (mode == 1) {
+        run_implicit_predecessors(stream, UINT64_MAX);
+        stream_drain(stream);
+    } else if (mode > 1) {
+        advance_by_chance(&ctx->null_stream, NULL);
+        object_each(OBJECT_STREAM, ctx, advance_by_chance, NULL);
+    }
+}
+
 SIM_EXPORT void stream_submit(Stream *stream, const char *what, CUresult (*run)(Stream *, void *),
                               void (*drop)(void *), void *data)
 {
     StreamOp *op = g_new0(StreamOp, 1);
     *op = (StreamOp){.serial = next_serial++, .what = what, .run = run, .drop = drop, .data = data};
     g_queue_push_tail(&stream->ops, op);
+    make_progress(stream);
 }
 
 SIM_EXPORT Stream *stream_resolve(CUstream handle, const char *call)
@@ -191,6 +217,17 @@ SIM_EXPORT CUresult cuLaunchHostFunc(CUstream handle, void (*fn)(void *), void *
     return CUDA_SUCCESS;
 }
 
+SIM_EXPORT CUresult cuStreamGetCtx(CUstream handle, CUcontext *out)
+{
+    ENTER_CONTEXT(cuStreamGetCtx, CUDA_ERROR_UNKNOWN);
+    (void)ctx;
+    Stream *s = stream_resolve(handle, "cuStreamGetCtx");
+    if (!s)
+        return CUDA_ERROR_INVALID_HANDLE;
+    *out = s->object.context;
+    return CUDA_SUCCESS;
+}
+
 SIM_EXPORT CUresult cuCtxGetStreamPriorityRange(int *least, int *greatest)
 {
     ENTER_CONTEXT(cuCtxGetStreamPriorityRange, CUDA_ERROR_UNKNOWN);
@@ -203,8 +240,11 @@ SIM_EXPORT CUresult cuCtxGetStreamPriorityRange(int *least, int *greatest)
 
 /* --- events --- */
 
+/* The record that was the latest at the time of the call: the event may be recorded elsewhere
+ * since. */
 typedef struct {
     Event *event;
+    Stream *source;
     uint64_t serial;
 } EventOp;
 
@@ -224,10 +264,9 @@ static CUresult run_wait(Stream *stream, void *data)
 {
     (void)stream;
     const EventOp *op = data;
-    Stream *source = op->event->stream;
-    if (op->event->done >= op->serial || !source || !source->object.alive)
+    if (op->event->done >= op->serial || !op->source || !op->source->object.alive)
         return CUDA_SUCCESS;
-    return run_before(source, op->serial + 1);
+    return run_before(op->source, op->serial + 1);
 }
 
 SIM_EXPORT CUresult cuEventCreate(CUevent *out, unsigned flags)
@@ -287,7 +326,7 @@ SIM_EXPORT CUresult cuStreamWaitEvent(CUstream stream, CUevent handle, unsigned 
     if (!e || !s)
         return CUDA_ERROR_INVALID_HANDLE;
     EventOp *op = g_new(EventOp, 1);
-    *op = (EventOp){.event = e, .serial = e->serial};
+    *op = (EventOp){.event = e, .source = e->stream, .serial = e->serial};
     stream_submit(s, "event wait", run_wait, g_free, op);
     return CUDA_SUCCESS;
 }

@@ -275,6 +275,7 @@ static const Mistake mistakes[] = {
     {"global_race", "race", 2, 1},
     {"global_race_read", "race", 2, 1},
     {"global_race_in_place", "race", 4, 1},
+    {"global_race_warps", "race: write over what another warp", 1, 64},
     {"lane_race", "race", 1, 32},
     {"read_only_path", "read-only path", 1, 32},
     {"missing_wait", "a wait is missing", 1, 1},
@@ -312,6 +313,21 @@ static void test_mistakes(void)
             run_mistake(&mistakes[i], seed);
 }
 
+/* The kernel that passes a turn from block to block, with the blocks in the wrong order. */
+static void test_endless(void)
+{
+    Fixture f;
+    fixture_begin(&f, "mistakes.ptx");
+    cu.seed(2);
+    CUdeviceptr p = upload(NULL, 64);
+    OK(cu.cuMemsetD32_v2(p, 0, 2));
+    launch(&f, "turns", 4, 1, (void *[]){&p});
+    g_assert_cmpint(cu.cuCtxSynchronize(), ==, CUDA_ERROR_LAUNCH_FAILED);
+    expect_report("turns", "does not come to an end");
+    cu.cuMemFree_v2(p);
+    fixture_end(&f);
+}
+
 static void test_right_kernels(void)
 {
     Fixture f;
@@ -325,6 +341,13 @@ static void test_right_kernels(void)
         OK(cu.cuMemcpyDtoH_v2(words, p, sizeof words));
         for (guint32 i = 0; i < 32; i++)
             g_assert_cmpuint(words[i], ==, 10 * (1 + i % 4));
+        if (!(seed & 2)) { /* the waiting needs blocks in order */
+            OK(cu.cuMemsetD32_v2(p, 0, 2));
+            launch(&f, "turns", 4, 1, (void *[]){&p});
+            OK(cu.cuMemcpyDtoH_v2(words, p, 8));
+            g_assert_cmpuint(words[0], ==, 4);
+            g_assert_cmpuint(words[1], ==, 6);
+        }
         cu.cuMemFree_v2(p);
     }
     expect_no_reports();
@@ -586,6 +609,79 @@ static void test_streams(void)
     expect_no_reports();
 }
 
+/* Two streams with events between them come to the same result however their work is delayed. */
+static void test_stream_delays(void)
+{
+    Fixture f;
+    CUstream a, b;
+    CUevent event;
+    guint32 *host;
+    fixture_begin(&f, "mistakes.ptx");
+    OK(cu.cuMemAllocHost_v2((void **)&host, 256));
+    OK(cu.cuStreamCreate(&a, 0));
+    OK(cu.cuStreamCreate(&b, 1));
+    OK(cu.cuEventCreate(&event, 2));
+    for (unsigned seed = 0; seed < 16; seed++) {
+        cu.seed(seed);
+        CUdeviceptr x = upload(NULL, 256), y = upload(NULL, 256);
+        memset(host, 0, 256);
+        OK(cu.cuMemcpyHtoDAsync_v2(x, host, 256, a));
+        for (int i = 0; i < 5; i++) {
+            increment_on(&f, a, x, y);
+            OK(cu.cuEventRecord(event, a));
+            OK(cu.cuStreamWaitEvent(b, event, 0));
+            increment_on(&f, b, y, x);
+            OK(cu.cuEventRecord(event, b));
+            OK(cu.cuStreamWaitEvent(a, event, 0));
+        }
+        OK(cu.cuMemcpyDtoHAsync_v2(host, x, 256, a));
+        OK(cu.cuStreamSynchronize(a));
+        g_assert_cmpuint(host[63], ==, 10);
+        /* down and up again through the same pinned bytes, in stream order */
+        OK(cu.cuMemcpyDtoHAsync_v2(host, y, 256, a));
+        OK(cu.cuMemcpyHtoDAsync_v2(x, host, 256, a));
+        OK(cu.cuMemcpyDtoH_v2(host, x, 256));
+        g_assert_cmpuint(host[63], ==, 9);
+        OK(cu.cuMemFree_v2(x));
+        OK(cu.cuMemFree_v2(y));
+    }
+    OK(cu.cuMemFreeHost(host));
+    OK(cu.cuEventDestroy_v2(event));
+    OK(cu.cuStreamDestroy_v2(a));
+    OK(cu.cuStreamDestroy_v2(b));
+    expect_no_reports();
+    fixture_end(&f);
+    expect_no_reports();
+}
+
+static void test_coverage(void)
+{
+    static const char text[] = ".version 7.0\n.target sm_80\n.address_size 64\n"
+                               ".entry branches(.param .u32 n) {\n"
+                               ".reg .pred %q;\n.reg .b32 %r<3>;\n"
+                               "ld.param.u32 %r0, [n];\n"
+                               "setp.eq.s32 %q, %r0, 0;\n"
+                               "@%q bra end;\n"
+                               "mov.u32 %r1, 1;\n"
+                               "add.s32 %r2, %r1, %r0;\n"
+                               "end: ret;\n}\n";
+    Fixture f;
+    unsigned total[3], never[3];
+    fixture_begin(&f, "mistakes.ptx");
+    cu.cuModuleUnload(f.module);
+    cu.coverage(&total[0], &never[0]);
+    OK(cu.cuModuleLoadData(&f.module, text));
+    for (int n = 0; n < 2; n++) {
+        launch(&f, "branches", 1, 32, (void *[]){&n});
+        OK(cu.cuCtxSynchronize());
+        cu.coverage(&total[1 + n], &never[1 + n]);
+    }
+    g_assert_cmpuint(total[1], ==, total[0] + 6);
+    g_assert_cmpuint(never[1], ==, never[0] + 2);
+    g_assert_cmpuint(never[2], ==, never[0]);
+    fixture_end(&f);
+}
+
 static void test_injected_failures(void)
 {
     Fixture f;
@@ -718,12 +814,15 @@ int main(int argc, char **argv)
     g_test_add_func("/gpusim/reduction", test_reduction);
     g_test_add_func("/gpusim/right-kernels", test_right_kernels);
     g_test_add_func("/gpusim/mistakes", test_mistakes);
+    g_test_add_func("/gpusim/endless", test_endless);
     g_test_add_func("/gpusim/mutants", test_mutants);
     g_test_add_func("/gpusim/refused-modules", test_refused_modules);
     g_test_add_func("/gpusim/launch-limits", test_launch_limits);
     g_test_add_func("/gpusim/memory-mistakes", test_memory_mistakes);
     g_test_add_func("/gpusim/contexts", test_contexts);
     g_test_add_func("/gpusim/streams", test_streams);
+    g_test_add_func("/gpusim/stream-delays", test_stream_delays);
+    g_test_add_func("/gpusim/coverage", test_coverage);
     g_test_add_func("/gpusim/injected-failures", test_injected_failures);
     g_test_add_func("/gpusim/counters", test_counters);
     add_operation_tests();
