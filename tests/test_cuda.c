@@ -10,6 +10,7 @@
 
 #include "golden_case.h"
 
+#include "../cuda/cuda_driver.h"
 #include "gpusim/gpusim.h"
 
 /* The promise for f32 (see test_golden.c). */
@@ -240,13 +241,18 @@ static DcaeImage make_picture(const PictureKind *kind, guint8 *memory)
     return image;
 }
 
-static DcaeCodec *open_codec(DcaeModel *model, DcaeDirection direction, DcaeBackendKind backend,
+typedef struct {
+    DcaeBackendKind backend;
+    DcaePrecision precision;
+} CodecWay;
+
+static DcaeCodec *open_codec(DcaeModel *model, DcaeDirection direction, CodecWay way,
                              const DcaeGeometry *geometry, GError **error)
 {
     DcaeCodec *codec = dcae_codec_new(&(DcaeCodecParams){.model = model,
                                                          .direction = direction,
-                                                         .backend = backend,
-                                                         .precision = DCAE_PRECISION_F32,
+                                                         .backend = way.backend,
+                                                         .precision = way.precision,
                                                          .threads = 1},
                                       error);
     if (codec != NULL && !dcae_codec_configure(codec, geometry, error))
@@ -255,11 +261,11 @@ static DcaeCodec *open_codec(DcaeModel *model, DcaeDirection direction, DcaeBack
 }
 
 /* Runs one frame through a new codec. */
-static gboolean run_codec(DcaeModel *model, DcaeDirection direction, DcaeBackendKind backend,
+static gboolean run_codec(DcaeModel *model, DcaeDirection direction, CodecWay way,
                           const DcaeGeometry *geometry, DcaeImage *image, DcaeLatent *latent,
                           GError **error)
 {
-    DcaeCodec *codec = open_codec(model, direction, backend, geometry, error);
+    DcaeCodec *codec = open_codec(model, direction, way, geometry, error);
     gboolean ok = FALSE;
 
     if (codec != NULL) {
@@ -273,7 +279,8 @@ static gboolean run_codec(DcaeModel *model, DcaeDirection direction, DcaeBackend
     return ok;
 }
 
-static const DcaeBackendKind both[2] = {DCAE_BACKEND_CPU, DCAE_BACKEND_CUDA};
+static const CodecWay both[2] = {{DCAE_BACKEND_CPU, DCAE_PRECISION_F32},
+                                 {DCAE_BACKEND_CUDA, DCAE_PRECISION_F32}};
 
 /* Encodes on both backends; the latents of the CUDA backend are returned in `latent`. */
 static void check_picture_encode(GoldenCase *c, const PictureKind *kind, DcaeLatent *latent)
@@ -432,7 +439,7 @@ static void test_flights(void)
 
 /* ---- failing calls */
 
-static gboolean encode_once(GoldenCase *c, GError **error)
+static gboolean encode_once(GoldenCase *c, DcaePrecision precision, GError **error)
 {
     g_autofree float *values = g_new0(float, 1024);
     guint8 pixels[FLIGHT_SIZE * FLIGHT_SIZE * 3] = {0};
@@ -440,7 +447,8 @@ static gboolean encode_once(GoldenCase *c, GError **error)
     DcaeLatent latent = {.data = values};
     DcaeGeometry g = {.width = FLIGHT_SIZE, .height = FLIGHT_SIZE};
 
-    return run_codec(c->model, DCAE_ENCODE, DCAE_BACKEND_CUDA, &g, &image, &latent, error);
+    return run_codec(c->model, DCAE_ENCODE, (CodecWay){DCAE_BACKEND_CUDA, precision}, &g, &image,
+                     &latent, error);
 }
 
 /* Each call in turn fails: the error names a call, and nothing is left behind. Where a call that
@@ -452,14 +460,14 @@ static void test_failures(void)
     unsigned leaks = 0, reported = 0;
 
     sim.reset();
-    g_assert_true(encode_once(c, NULL));
+    g_assert_true(encode_once(c, DCAE_PRECISION_F32, NULL));
     sim.counters(&counters);
     g_test_message("%" G_GUINT64_FORMAT " calls", counters.calls);
     for (unsigned n = 1; n <= counters.calls; n++) {
         g_autoptr(GError) error = NULL;
         sim.reset();
         sim.fail("*", n, 0);
-        gboolean ok = encode_once(c, &error);
+        gboolean ok = encode_once(c, DCAE_PRECISION_F32, &error);
         sim.fail("*", 0, 0);
         unsigned now = sim.report_leaks();
         if (ok) {
@@ -481,6 +489,83 @@ static void test_failures(void)
     golden_case_free(c);
 }
 
+/* cuBLAS multiplies where there is nothing to fuse, in 16 bit; its errors are named too. */
+static void test_blas_failures(void)
+{
+    static const char *const calls[] = {"cublasCreate_v2", "cublasSetStream_v2",
+                                        "cublasSetWorkspace_v2", "cublasGemmEx"};
+    GoldenCase *c = golden_case_load("head-8-row");
+    GpusimCounters counters;
+
+    sim.reset();
+    g_assert_true(encode_once(c, DCAE_PRECISION_BF16, NULL));
+    sim.counters(&counters);
+    g_assert_cmpuint(counters.blas_calls, >, 0);
+    for (guint i = 0; i < G_N_ELEMENTS(calls); i++) {
+        g_autoptr(GError) error = NULL;
+        sim.reset();
+        sim.fail(calls[i], 1, 0);
+        g_assert_false(encode_once(c, DCAE_PRECISION_BF16, &error));
+        sim.fail("*", 0, 0);
+        g_assert_nonnull(error);
+        g_assert_nonnull(strstr(error->message, calls[i]));
+        check_sim();
+    }
+    golden_case_free(c);
+}
+
+/* ---- frames in device memory */
+
+/* They are read and written where they lie: nothing but the flag of what is not finite crosses the
+ * bus. */
+static void test_device_memory(void)
+{
+    GoldenCase *c = golden_case_load("first-empty-original");
+    const DcaeCudaDriver *cu = dcae_cuda_driver(NULL);
+    guint8 pixels[FLIGHT_SIZE * FLIGHT_SIZE * 3] = {0};
+    float host[1024] = {0}, wanted[1024] = {0};
+    DcaeGeometry g = {.width = FLIGHT_SIZE, .height = FLIGHT_SIZE};
+    CodecWay way = {DCAE_BACKEND_CUDA, DCAE_PRECISION_F32};
+    DcaeImage image = flight_image(pixels);
+    DcaeLatent latent = {.data = wanted};
+    CUdeviceptr device_pixels, device_latent;
+    g_autoptr(GError) error = NULL;
+    GpusimCounters counters;
+    CUcontext context;
+
+    for (guint i = 0; i < sizeof pixels; i++)
+        pixels[i] = (guint8)(i * 37);
+    g_assert_true(run_codec(c->model, DCAE_ENCODE, way, &g, &image, &latent, NULL));
+    gsize bytes = (gsize)latent.c * latent.h * latent.w * sizeof(float);
+    DcaeCodec *codec = open_codec(c->model, DCAE_ENCODE, way, &g, &error);
+    g_assert_no_error(error);
+    cu->cuDevicePrimaryCtxRetain(&context, 0);
+    cu->cuCtxPushCurrent_v2(context);
+    cu->cuMemAlloc_v2(&device_pixels, sizeof pixels);
+    cu->cuMemAlloc_v2(&device_latent, bytes);
+    cu->cuMemcpyHtoD_v2(device_pixels, pixels, sizeof pixels);
+    image.memory = latent.memory = DCAE_MEMORY_CUDA;
+    for (guint i = 0; i < 3; i++)
+        image.component[i].data = (guint8 *)device_pixels + i;
+    latent.data = (void *)device_latent;
+    sim.reset();
+    dcae_codec_run(codec, &image, &latent, 1, &error);
+    g_assert_no_error(error);
+    sim.counters(&counters);
+    g_assert_cmpuint(counters.host_to_device, ==, 0);
+    g_assert_cmpuint(counters.device_to_host, ==, sizeof(gint));
+    cu->cuMemcpyDtoHAsync_v2(host, device_latent, bytes, NULL);
+    cu->cuStreamSynchronize(NULL);
+    g_assert_cmpmem(host, bytes, wanted, bytes);
+    cu->cuMemFree_v2(device_pixels);
+    cu->cuMemFree_v2(device_latent);
+    cu->cuCtxPopCurrent_v2(NULL);
+    cu->cuDevicePrimaryCtxRelease_v2(0);
+    dcae_codec_free(codec);
+    check_sim();
+    golden_case_free(c);
+}
+
 /* Out of memory says how much was wanted and what helps. */
 static void test_out_of_memory(void)
 {
@@ -491,7 +576,7 @@ static void test_out_of_memory(void)
         g_autoptr(GError) error = NULL;
         sim.reset();
         sim.fail("cuMemAlloc_v2", n, 2);
-        gboolean ok = encode_once(c, &error);
+        gboolean ok = encode_once(c, DCAE_PRECISION_F32, &error);
         sim.fail("*", 0, 0);
         g_assert_false(ok);
         g_assert_error(error, DCAE_ERROR, DCAE_ERROR_MEMORY);
@@ -530,7 +615,9 @@ int main(int argc, char **argv)
         return g_test_run();
     }
     g_test_add_func("/flights", test_flights);
+    g_test_add_func("/device-memory", test_device_memory);
     g_test_add_func("/out-of-memory", test_out_of_memory);
+    g_test_add_func("/blas-failures", test_blas_failures);
     for (guint i = 0; i < G_N_ELEMENTS(picture_kinds); i++) {
         g_autofree char *path = g_strdup_printf("/picture/%s", picture_kinds[i].name);
         g_test_add_data_func(path, &picture_kinds[i], test_picture);

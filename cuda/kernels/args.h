@@ -28,9 +28,9 @@ typedef uint64_t DcaePointer;
 #define DCAE_WIDE_TILE_N 256
 #define DCAE_WIDE_THREADS 256
 #define DCAE_WIDE_STAGES 3
-/* Floats of a row of the finished tile in shared memory: no multiple of 32, so that columns fall on
- * different banks. */
-#define DCAE_TILE_PAD 4
+/* Floats that a row of the finished tile in shared memory is longer than its columns: four rows of
+ * eight columns, which half a warp writes, lie on different banks. */
+#define DCAE_TILE_PAD 8
 
 #define DCAE_THREADS 256      /* of a block of the other kernels */
 #define DCAE_DWCONV_PIXELS 4  /* of a thread of DWCONV, side by side */
