@@ -118,7 +118,7 @@ def main():
     parser.add_argument("--sizes", default=SIZES, help="WIDTHxHEIGHT, comma-separated")
     parser.add_argument("--direction", choices=["encode", "decode", "both"], default="both")
     parser.add_argument("--only", default="", help="contestants whose name begins so")
-    parser.add_argument("--memory-limit", type=int, default=384, help="MiB of activations, for libdcae (384)")
+    parser.add_argument("--memory-limit", type=int, default=576, help="MiB of activations, for libdcae (576)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--once-above", type=float, default=4, help="million pixels (2^20) above which one run is all (4)")

@@ -1116,9 +1116,12 @@ gst_dcae_codec_choose_batch (GstDcaeCodec * self, GstPad * pad,
   if (batch == 1)
     return 1;
 
-  if (GST_VIDEO_INFO_FPS_N (info) > 0) {
-    *latency = gst_util_uint64_scale (batch - 1,
-        GST_SECOND * GST_VIDEO_INFO_FPS_D (info), GST_VIDEO_INFO_FPS_N (info));
+  /* Of a variable rate the info has the highest, which tells nothing. */
+  if (GST_VIDEO_INFO_FPS_N (info) > 0 &&
+      !GST_VIDEO_INFO_FLAG_IS_SET (info, GST_VIDEO_FLAG_VARIABLE_FPS)) {
+    *latency = MIN (gst_util_uint64_scale (batch - 1,
+            GST_SECOND * GST_VIDEO_INFO_FPS_D (info),
+            GST_VIDEO_INFO_FPS_N (info)), G_MAXINT64);
   } else if (is_live (pad)) {
     GST_WARNING_OBJECT (self->element, "live input without a frame rate: "
         "frames run one at a time instead of %u together", batch);
@@ -1315,9 +1318,25 @@ gst_dcae_image_from_frame (DcaeImage * image, GstVideoFrame * frame)
 
 /* ---- pads */
 
+/* own restricted by the named fields of one structure of the peer's caps. */
+static GstCaps *
+restrict_caps (GstCaps * own, const GstStructure * peer,
+    const gchar * const *fields, gboolean optional)
+{
+  GstCaps *caps = gst_caps_copy (own);
+
+  for (guint i = 0; fields[i]; i++) {
+    const GValue *value = gst_structure_get_value (peer, fields[i]);
+
+    if (value && (!optional || gst_value_is_fixed (value)))
+      gst_caps_set_value (caps, fields[i], value);
+  }
+  return caps;
+}
+
 GstCaps *
 gst_dcae_codec_proxy_caps (GstPad * srcpad, GstCaps * own,
-    const gchar * const *fields, GstCaps * filter)
+    const gchar * const *fields, gboolean optional, GstCaps * filter)
 {
   GstCaps *allowed = gst_pad_get_allowed_caps (srcpad);
   GstCaps *result;
@@ -1329,16 +1348,9 @@ gst_dcae_codec_proxy_caps (GstPad * srcpad, GstCaps * own,
   if (allowed && !gst_caps_is_any (allowed)) {
     GstCaps *proxied = gst_caps_new_empty ();
 
-    for (guint i = 0; i < gst_caps_get_size (allowed); i++) {
-      GstStructure *s = gst_caps_get_structure (allowed, i);
-      GstCaps *part = gst_caps_copy (own);
-
-      for (guint f = 0; fields[f]; f++)
-        if (gst_structure_has_field (s, fields[f]))
-          gst_caps_set_value (part, fields[f],
-              gst_structure_get_value (s, fields[f]));
-      proxied = gst_caps_merge (proxied, part);
-    }
+    for (guint i = 0; i < gst_caps_get_size (allowed); i++)
+      proxied = gst_caps_merge (proxied, restrict_caps (own,
+              gst_caps_get_structure (allowed, i), fields, optional));
     result = gst_caps_intersect (proxied, own);
     gst_caps_unref (proxied);
     gst_caps_unref (own);

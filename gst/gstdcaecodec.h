@@ -170,9 +170,11 @@ void gst_dcae_image_from_frame (DcaeImage * image, GstVideoFrame * frame);
 
 /* Caps for a getcaps function: own (taken) restricted by the named fields of
  * what the peer of srcpad allows, then by filter (NULL: none). fields ends
- * with NULL. */
+ * with NULL. optional: input may lack these fields; then only single values
+ * are passed on, since a range would leave such input with caps that a filter
+ * in between can't settle. */
 GstCaps *gst_dcae_codec_proxy_caps (GstPad * srcpad, GstCaps * own,
-    const gchar * const *fields, GstCaps * filter);
+    const gchar * const *fields, gboolean optional, GstCaps * filter);
 
 /* TRUE where downstream asked for a renegotiation and no longer takes the caps
  * that srcpad has: the output has to be chosen anew. */

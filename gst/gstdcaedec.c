@@ -631,7 +631,7 @@ gst_dcae_dec_getcaps (GstVideoDecoder * decoder, GstCaps * filter)
           model.latent_channels, NULL);
   }
   return gst_dcae_codec_proxy_caps (GST_VIDEO_DECODER_SRC_PAD (decoder), own,
-      fields, filter);
+      fields, TRUE, filter);
 }
 
 /* A pool of our own, for a peer whose pool can't give a batch of buffers. */
@@ -721,6 +721,7 @@ map_job (GstDcaeDec * self, GstVideoCodecFrame * frame, guint i)
   GstDcaeDecJob *job = &self->jobs[i];
   GstFlowReturn flow;
 
+  gst_clear_buffer (&frame->output_buffer);
   flow = gst_video_decoder_allocate_output_frame (GST_VIDEO_DECODER (self),
       frame);
   if (flow != GST_FLOW_OK)
@@ -749,7 +750,7 @@ unmap_job (GstDcaeDec * self, GstVideoCodecFrame * frame, guint i)
   gst_buffer_unmap (frame->input_buffer, &self->jobs[i].in);
 }
 
-/* Decodes the frames that wait, maps and all. */
+/* Decodes the frames that wait, maps and all, to what downstream takes now. */
 static GstFlowReturn
 decode_pending (GstDcaeDec * self)
 {
@@ -819,6 +820,9 @@ run_pending (GstDcaeDec * self)
       flow = gst_video_decoder_finish_frame (decoder, frame);
     else
       gst_video_decoder_release_frame (decoder, frame);
+    if (flow == GST_FLOW_OK && !g_queue_is_empty (&self->pending) &&
+        gst_dcae_codec_needs_new_output (GST_VIDEO_DECODER_SRC_PAD (self)))
+      flow = decode_pending (self);
   }
   return flow;
 }

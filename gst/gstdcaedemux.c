@@ -58,6 +58,7 @@ enum
 /* gst_pad_pull_range() counts bytes in a guint; no codec makes such frames. */
 #define MAX_FRAME_SIZE G_MAXINT
 #define SIZE_UNKNOWN G_MAXUINT64
+#define MAX_LOCKED_WAIT (100 * G_TIME_SPAN_MILLISECOND)
 
 /* What the next bytes of a pushed stream are. */
 typedef enum
@@ -169,6 +170,20 @@ find_name (GstDcaeDemux * self)
     self->name = g_strdup ("clip");
 }
 
+/* decodebin keeps an element's state locked while it tries it, and for a moment
+ * after that throws away errors, which the pull task would be quick enough to
+ * post: "all streams without buffers" would be all that people see of a bad
+ * file. */
+static void
+await_state_unlocked (GstDcaeDemux * self)
+{
+  gint64 end = g_get_monotonic_time () + MAX_LOCKED_WAIT;
+
+  while (gst_element_is_locked_state (GST_ELEMENT (self))
+      && g_get_monotonic_time () < end)
+    g_usleep (G_TIME_SPAN_MILLISECOND);
+}
+
 static void
 find_size (GstDcaeDemux * self)
 {
@@ -267,14 +282,22 @@ check_size (GstDcaeDemux * self, guint64 n_frames)
         ("the header counts %" G_GUINT64_FORMAT " frames", clip->n_frames));
     return FALSE;
   }
-  if (clip->complete && self->file_size != SIZE_UNKNOWN
-      && self->file_size > clip->file_size) {
-    GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE,
-        ("%s: the file is %" G_GUINT64_FORMAT " bytes longer than its header "
-            "says.", self->name, self->file_size - clip->file_size), (NULL));
-    return FALSE;
-  }
   return TRUE;
+}
+
+static gboolean
+is_too_long (GstDcaeDemux * self)
+{
+  return self->clip.complete && self->file_size != SIZE_UNKNOWN
+      && self->file_size > self->clip.file_size;
+}
+
+static void
+post_too_long (GstDcaeDemux * self)
+{
+  GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE,
+      ("%s: the file is %" G_GUINT64_FORMAT " bytes longer than its header "
+          "says.", self->name, self->file_size - self->clip.file_size), (NULL));
 }
 
 static void
@@ -614,6 +637,7 @@ pull_header (GstDcaeDemux * self)
   GstFlowReturn ret;
   gboolean ok;
 
+  await_state_unlocked (self);
   find_name (self);
   find_size (self);
   ret = pull (self, 0, GST_DCAE_CLIP_LENGTH_BYTES, &buffer);
@@ -636,6 +660,10 @@ pull_header (GstDcaeDemux * self)
   ok = parse_json (self, map.data, map.size);
   gst_buffer_unmap (buffer, &map);
   gst_buffer_unref (buffer);
+  if (ok && is_too_long (self)) {
+    post_too_long (self);
+    ok = FALSE;
+  }
   return ok ? GST_FLOW_OK : GST_FLOW_ERROR;
 }
 
@@ -787,6 +815,14 @@ begin_tables (GstDcaeDemux * self)
   gboolean pts = clip->pts_table;
 
   self->seekable = upstream_seeks (self);
+  if (is_too_long (self)) {
+    if (self->seekable && seek_upstream (self, self->offset)) {
+      post_too_long (self);
+      return GST_FLOW_ERROR;
+    }
+    GST_INFO_OBJECT (self, "the size is that of something around the clip");
+    self->file_size = SIZE_UNKNOWN;
+  }
   if (!self->seekable || !has_tables (self)
       || !seek_upstream (self, pts ? clip->pts_offset : clip->duration_offset))
     begin_frames (self);
@@ -836,6 +872,7 @@ take_length (GstDcaeDemux * self)
 {
   guint8 bytes[GST_DCAE_CLIP_LENGTH_BYTES];
 
+  await_state_unlocked (self);
   find_name (self);
   find_size (self);
   gst_adapter_copy (self->adapter, bytes, 0, sizeof (bytes));

@@ -507,7 +507,8 @@ gst_dcae_enc_getcaps (GstVideoEncoder * encoder, GstCaps * filter)
       gst_pad_get_pad_template_caps (GST_VIDEO_ENCODER_SINK_PAD (encoder));
 
   return gst_dcae_codec_proxy_caps (GST_VIDEO_ENCODER_SRC_PAD (encoder), own,
-      get_edge_mode (self) == DCAE_EDGE_CROP ? no_size : all, filter);
+      get_edge_mode (self) == DCAE_EDGE_CROP ? no_size : all, FALSE,
+      filter);
 }
 
 /* A batch keeps its input: a pool upstream must have as many more. */
@@ -556,6 +557,7 @@ map_job (GstDcaeEnc * self, GstVideoCodecFrame * frame, guint i)
     return FALSE;
   }
 
+  gst_clear_buffer (&frame->output_buffer);
   frame->output_buffer = gst_video_encoder_allocate_output_buffer
       (GST_VIDEO_ENCODER (self), self->latent_size);
   if (!frame->output_buffer ||
@@ -581,7 +583,7 @@ unmap_job (GstDcaeEnc * self, GstVideoCodecFrame * frame, guint i)
   gst_buffer_unmap (frame->output_buffer, &self->jobs[i].out);
 }
 
-/* Encodes the frames that wait, maps and all. */
+/* Encodes the frames that wait, maps and all, to what downstream takes now. */
 static GstFlowReturn
 encode_pending (GstDcaeEnc * self)
 {
@@ -627,6 +629,9 @@ run_pending (GstDcaeEnc * self)
   while (flow == GST_FLOW_OK && (frame = g_queue_pop_head (&self->pending))) {
     GST_VIDEO_CODEC_FRAME_SET_SYNC_POINT (frame);
     flow = gst_video_encoder_finish_frame (GST_VIDEO_ENCODER (self), frame);
+    if (flow == GST_FLOW_OK && !g_queue_is_empty (&self->pending) &&
+        gst_dcae_codec_needs_new_output (GST_VIDEO_ENCODER_SRC_PAD (self)))
+      flow = encode_pending (self);
   }
   drop_pending (self);
   return flow;

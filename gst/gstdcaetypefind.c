@@ -15,6 +15,7 @@ static void
 type_find (GstTypeFind * find, gpointer user_data)
 {
   const guint8 *bytes;
+  guint64 length = gst_type_find_get_length (find);
   gsize json_size, size;
   GstCaps *caps;
 
@@ -24,6 +25,10 @@ type_find (GstTypeFind * find, gpointer user_data)
       || bytes[GST_DCAE_CLIP_LENGTH_BYTES] != '{')
     return;
   size = MIN (GST_DCAE_CLIP_LENGTH_BYTES + json_size, GST_DCAE_CLIP_SCAN_BYTES);
+  /* A file that was cut inside its header is one too: the demuxer can say what
+   * is wrong with it. Length 0: not known. */
+  if (length > 0)
+    size = MIN (size, length);
   /* Muxers put the tensor first, so a short look often does, also where only
    * a little of a stream is there yet. */
   bytes = gst_type_find_peek (find, 0, MIN (size, 512));

@@ -25,10 +25,8 @@ typedef struct {
 } Family;
 
 static const Family families[] = {
-    {"conv", check_conv, bench_conv},
-    {"dwconv", check_dwconv, bench_dwconv},
-    {"norm", check_norm, bench_norm},
-    {"attention", check_attention, bench_attention},
+    {"conv", check_conv, bench_conv},    {"dwconv", check_dwconv, bench_dwconv},
+    {"norm", check_norm, bench_norm},    {"attention", check_attention, bench_attention},
     {"pixel", check_pixel, bench_pixel},
 };
 

@@ -457,6 +457,60 @@ GST_START_TEST(test_copy_through_gdp)
 }
 GST_END_TEST;
 
+/* The whole clip in gdp: the size that upstream knows is that of the gdp. */
+GST_START_TEST(test_clip_inside_gdp)
+{
+    gchar *clip = clip_file("clip.safetensors", 10);
+    gchar *gdp = test_path("clip.gdp");
+    gchar *write = g_strdup_printf("filesrc location=%s ! application/x-safetensors,content=latents"
+                                   " ! gdppay ! filesink location=%s",
+                                   clip, gdp);
+    gchar *read = g_strdup_printf("filesrc location=%s ! gdpdepay ! dcaedemux ! dcaemux ! "
+                                  "filesink location=%s",
+                                  gdp, clip);
+    Clip again;
+
+    GstElement *pipeline = gst_parse_launch(write, NULL);
+    run_to_eos(pipeline);
+    gst_object_unref(pipeline);
+    pipeline = gst_parse_launch(read, NULL);
+    run_to_eos(pipeline);
+    gst_object_unref(pipeline);
+    clip_read(&again, read_file(clip));
+    fail_unless_equals_uint64(again.n_frames, 10);
+    clip_clear(&again);
+    g_free(write);
+    g_free(read);
+    g_free(gdp);
+    g_free(clip);
+}
+GST_END_TEST;
+
+/* decodebin tells what is wrong with a file in the demuxer's words, however
+ * quickly that is known; a file that ends inside its header is recognised. */
+GST_START_TEST(test_decodebin_tells_what_is_wrong)
+{
+    gchar *path = clip_file("clip.safetensors", 10);
+    gchar *launch = g_strdup_printf("filesrc location=%s ! decodebin ! fakesink", path);
+    GBytes *bytes = read_file(path);
+
+    write_bytes(path, bytes, 300);
+    g_bytes_unref(bytes);
+    for (guint i = 0; i < 20; i++) {
+        GstElement *pipeline = gst_parse_launch(launch, NULL);
+        GstBus *bus = gst_element_get_bus(pipeline);
+
+        gst_element_set_state(pipeline, GST_STATE_PAUSED);
+        assert_message(bus, GST_MESSAGE_ERROR, "the file ends inside its header");
+        gst_element_set_state(pipeline, GST_STATE_NULL);
+        gst_object_unref(bus);
+        gst_object_unref(pipeline);
+    }
+    g_free(launch);
+    g_free(path);
+}
+GST_END_TEST;
+
 /* ---- states, properties ---- */
 
 GST_START_TEST(test_states)
@@ -533,6 +587,8 @@ static Suite *clip_suite(void)
     tcase_add_test(tc, test_splitmuxsink);
     tcase_add_test(tc, test_encodebin);
     tcase_add_test(tc, test_copy_through_gdp);
+    tcase_add_test(tc, test_clip_inside_gdp);
+    tcase_add_test(tc, test_decodebin_tells_what_is_wrong);
     tcase_add_test(tc, test_states);
     tcase_add_test(tc, test_play_again);
     tcase_add_test(tc, test_factories);

@@ -8,13 +8,11 @@
 #include <dlfcn.h>
 #include <string.h>
 
-#include "golden_case.h"
+#include "golden_run.h"
 
 #include "../cuda/cuda_driver.h"
 #include "gpusim/gpusim.h"
 
-/* The promise for f32 (see test_golden.c). */
-#define MAX_ERROR_F32 2e-5
 /* The promise for 16-bit types, whose roundings of 2^-9 and 2^-11 add up over the layers. */
 #define MAX_ERROR_16 1e-2
 
@@ -101,7 +99,7 @@ static void check_bands(const GoldenCase *c, const GoldenTest *t, const GoldenRe
 static void test_golden(gconstpointer data)
 {
     const GoldenTest *t = data;
-    GoldenCase *c = golden_case_load(t->name);
+    GoldenCase *c = golden_load(t->name);
     GoldenWay way = cuda_way(t->precision, 0);
     const float *wanted = t->direction == DCAE_ENCODE ? c->latents : c->decoded;
     gint64 start = g_get_monotonic_time();
@@ -109,16 +107,17 @@ static void test_golden(gconstpointer data)
     sim.reset();
     sim.seed(t->seed);
     GoldenResult whole = golden_run(c, t->direction, &way);
-    double error = golden_relative_error(whole.data, wanted, whole.n);
+    double error = golden_error(whole.data, wanted, whole.n);
     g_test_message("%s: relative L2 error %.2e, %.2f s", t->name, error,
                    (double)(g_get_monotonic_time() - start) / 1e6);
     check_sim();
-    g_assert_cmpfloat(error, <=, t->precision == DCAE_PRECISION_F32 ? MAX_ERROR_F32 : MAX_ERROR_16);
+    g_assert_cmpfloat(error, <=,
+                      t->precision == DCAE_PRECISION_F32 ? GOLDEN_MAX_ERROR : MAX_ERROR_16);
     if (t->bands)
         check_bands(c, t, &whole);
     check_sim();
     g_free(whole.data);
-    golden_case_free(c);
+    golden_free(c);
 }
 
 static void add_golden(const char *name, DcaePrecision precision, gboolean bands, guint seed)
@@ -176,13 +175,8 @@ static const struct {
 
 static void add_all_golden(void)
 {
-    g_autofree char *list =
-        g_build_filename(g_getenv("DCAE_TEST_DATA"), "golden", "cases.txt", NULL);
-    g_autofree char *text = NULL;
+    g_auto(GStrv) names = golden_names();
 
-    if (!g_file_get_contents(list, &text, NULL, NULL))
-        g_error("%s can't be read", list);
-    g_auto(GStrv) names = g_strsplit(g_strstrip(text), "\n", -1);
     for (guint i = 0; names[i] != NULL; i++)
         for (DcaePrecision p = DCAE_PRECISION_F32; p <= DCAE_PRECISION_F16; p++)
             add_golden(names[i], p, g_strrstr(names[i], "tiling") == NULL, i % 8);
@@ -301,16 +295,15 @@ static void check_picture_encode(GoldenCase *c, const PictureKind *kind, DcaeLat
         latent->h = to.h;
         latent->w = to.w;
     }
-    g_assert_cmpfloat(
-        golden_relative_error(latent->data, cpu, (gsize)latent->c * latent->h * latent->w), <=,
-        MAX_ERROR_F32);
+    g_assert_cmpfloat(golden_error(latent->data, cpu, (gsize)latent->c * latent->h * latent->w), <=,
+                      GOLDEN_MAX_ERROR);
 }
 
 /* A sample may be rounded to either side of a border; bytes around the samples stay as they are. */
 static void test_picture(gconstpointer data)
 {
     const PictureKind *kind = data;
-    GoldenCase *c = golden_case_load("first-empty-original");
+    GoldenCase *c = golden_load("first-empty-original");
     guint8 *memory[2] = {g_malloc(PICTURE_BYTES), g_malloc(PICTURE_BYTES)};
     g_autofree float *values = g_new0(float, 1 << 14);
     DcaeLatent latent = {.data = values};
@@ -337,7 +330,7 @@ static void test_picture(gconstpointer data)
     g_free(memory[0]);
     g_free(memory[1]);
     check_sim();
-    golden_case_free(c);
+    golden_free(c);
 }
 
 /* ---- frames under way */
@@ -392,7 +385,7 @@ static DcaeImage flight_image(guint8 *pixels)
 /* Several frames submitted before the first is waited for come out as one by one. */
 static void test_flights(void)
 {
-    GoldenCase *c = golden_case_load("first-empty-original");
+    GoldenCase *c = golden_load("first-empty-original");
     guint8 pixels[FLIGHTS + 1][FLIGHT_SIZE * FLIGHT_SIZE * 3];
     float wanted[FLIGHTS][1024], got[FLIGHTS][1024];
     DcaeView in[FLIGHTS + 1], out[FLIGHTS + 1];
@@ -434,7 +427,7 @@ static void test_flights(void)
     g_assert_true(dcae_cuda_backend.submit(d.instance, in, out, 1, ticket, &error));
     direct_close(&d);
     check_sim();
-    golden_case_free(c);
+    golden_free(c);
 }
 
 /* ---- failing calls */
@@ -455,7 +448,7 @@ static gboolean encode_once(GoldenCase *c, DcaePrecision precision, GError **err
  * gives something back fails, there is nothing to report, and what it kept is kept. */
 static void test_failures(void)
 {
-    GoldenCase *c = golden_case_load("first-empty-original");
+    GoldenCase *c = golden_load("first-empty-original");
     GpusimCounters counters;
     unsigned leaks = 0, reported = 0;
 
@@ -486,7 +479,7 @@ static void test_failures(void)
     }
     g_assert_cmpuint(reported, >, counters.calls / 2);
     sim.reset();
-    golden_case_free(c);
+    golden_free(c);
 }
 
 /* cuBLAS multiplies where there is nothing to fuse, in 16 bit; its errors are named too. */
@@ -494,7 +487,7 @@ static void test_blas_failures(void)
 {
     static const char *const calls[] = {"cublasCreate_v2", "cublasSetStream_v2",
                                         "cublasSetWorkspace_v2", "cublasGemmEx"};
-    GoldenCase *c = golden_case_load("head-8-row");
+    GoldenCase *c = golden_load("head-8-row");
     GpusimCounters counters;
 
     sim.reset();
@@ -511,7 +504,7 @@ static void test_blas_failures(void)
         g_assert_nonnull(strstr(error->message, calls[i]));
         check_sim();
     }
-    golden_case_free(c);
+    golden_free(c);
 }
 
 /* ---- frames in device memory */
@@ -520,7 +513,7 @@ static void test_blas_failures(void)
  * bus. */
 static void test_device_memory(void)
 {
-    GoldenCase *c = golden_case_load("first-empty-original");
+    GoldenCase *c = golden_load("first-empty-original");
     const DcaeCudaDriver *cu = dcae_cuda_driver(NULL);
     guint8 pixels[FLIGHT_SIZE * FLIGHT_SIZE * 3] = {0};
     float host[1024] = {0}, wanted[1024] = {0};
@@ -563,13 +556,13 @@ static void test_device_memory(void)
     cu->cuDevicePrimaryCtxRelease_v2(0);
     dcae_codec_free(codec);
     check_sim();
-    golden_case_free(c);
+    golden_free(c);
 }
 
 /* Out of memory says how much was wanted and what helps. */
 static void test_out_of_memory(void)
 {
-    GoldenCase *c = golden_case_load("first-empty-original");
+    GoldenCase *c = golden_load("first-empty-original");
     gboolean advised = FALSE;
 
     for (unsigned n = 1; n <= 100 && !advised; n++) {
@@ -584,13 +577,13 @@ static void test_out_of_memory(void)
         advised = strstr(error->message, "memory-limit") != NULL;
     }
     g_assert_true(advised);
-    golden_case_free(c);
+    golden_free(c);
 }
 
 /* Without a driver, cuda is an error that says what is missing, and auto is the CPU. */
 static void test_no_driver(void)
 {
-    GoldenCase *c = golden_case_load("first-empty-original");
+    GoldenCase *c = golden_load("first-empty-original");
     g_autoptr(GError) error = NULL;
     DcaeCodecParams params = {
         .model = c->model, .direction = DCAE_ENCODE, .backend = DCAE_BACKEND_CUDA};
@@ -603,7 +596,7 @@ static void test_no_driver(void)
     g_assert_nonnull(codec);
     g_assert_cmpstr(dcae_codec_backend(codec), ==, "cpu");
     dcae_codec_free(codec);
-    golden_case_free(c);
+    golden_free(c);
 }
 
 int main(int argc, char **argv)

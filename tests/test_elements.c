@@ -821,6 +821,13 @@ GST_START_TEST(test_encoder_reports_the_latency_of_a_batch)
     assert_equals_uint64(gst_harness_query_latency(h), 3 * GST_SECOND / 10);
     harness_free(h, bus);
 
+    /* more than the base class can add up */
+    h = harness_new("dcaeenc batch-size=64", &bus);
+    gst_harness_set_src_caps_str(h, "video/x-raw,format=RGB,width=64,height=48,"
+                                    "framerate=1/2147483647");
+    fail_unless(gst_harness_query_latency(h) >= G_MAXINT64);
+    harness_free(h, bus);
+
     h = harness_new("dcaeenc", &bus);
     gst_harness_set_src_caps_str(h, RAW_CAPS("RGB"));
     assert_equals_uint64(gst_harness_query_latency(h), 0);
@@ -846,6 +853,15 @@ GST_START_TEST(test_encoder_does_not_batch_live_input_of_unknown_rate)
     gst_harness_set_src_caps_str(h, caps);
     gst_harness_push(h, picture("RGB", W, H, 0));
     assert_equals_int(gst_harness_buffers_received(h), 0);
+    harness_free(h, bus);
+
+    /* a variable rate is an unknown one, whatever its maximum */
+    h = harness_new("dcaeenc batch-size=4", &bus);
+    gst_harness_set_live(h, TRUE);
+    gst_harness_set_src_caps_str(h, "video/x-raw,format=RGB,width=64,height=48,framerate=0/1,"
+                                    "max-framerate=30/1");
+    gst_harness_push(h, picture("RGB", W, H, 0));
+    assert_equals_int(gst_harness_buffers_received(h), 1);
     harness_free(h, bus);
 }
 
@@ -1402,6 +1418,7 @@ typedef struct {
     GCond cond;
     gboolean reached, let_go;
     GstPad *until_flushing; /* or until this pad flushes */
+    gint64 deadline;        /* or until this monotonic time, or tests would hang */
 } Hold;
 
 static GstBusSyncReply hold_loader(GstBus *bus, GstMessage *message, gpointer user_data)
@@ -1417,7 +1434,7 @@ static GstBusSyncReply hold_loader(GstBus *bus, GstMessage *message, gpointer us
         g_mutex_lock(&hold->lock);
         hold->reached = TRUE;
         g_cond_broadcast(&hold->cond);
-        while (!hold->let_go &&
+        while (!hold->let_go && g_get_monotonic_time() < hold->deadline &&
                !(hold->until_flushing && GST_PAD_IS_FLUSHING(hold->until_flushing)))
             g_cond_wait_until(&hold->cond, &hold->lock,
                               g_get_monotonic_time() + G_TIME_SPAN_MILLISECOND);
@@ -1432,6 +1449,7 @@ static void hold_init(Hold *hold, GstBus *bus)
     memset(hold, 0, sizeof(*hold));
     g_mutex_init(&hold->lock);
     g_cond_init(&hold->cond);
+    hold->deadline = g_get_monotonic_time() + 10 * G_TIME_SPAN_SECOND;
     gst_bus_set_sync_handler(bus, hold_loader, hold, NULL);
 }
 
@@ -1477,6 +1495,51 @@ GST_START_TEST(test_stop_while_loading_cancels_without_an_error)
     gst_object_unref(pad);
     gst_object_unref(enc);
     pipeline_free(pipeline, bus);
+    hold_clear(&hold);
+}
+
+GST_END_TEST;
+
+/* Pushes caps to an element that is still loading, and lets the loader go on when they came back.
+ */
+typedef struct {
+    GstHarness *h;
+    Hold *hold;
+} WaitingCaps;
+
+static gpointer send_caps_thread(gpointer data)
+{
+    WaitingCaps *waiting = data;
+    GstCaps *caps = gst_caps_from_string(RAW_CAPS("RGB"));
+
+    gst_pad_push_event(waiting->h->srcpad, gst_event_new_caps(caps));
+    gst_caps_unref(caps);
+    hold_let_go(waiting->hold);
+    return NULL;
+}
+
+GST_START_TEST(test_stop_ends_the_wait_for_a_model_at_once)
+{
+    GstBus *bus;
+    GstElement *enc = gst_element_factory_make("dcaeenc", NULL);
+    WaitingCaps waiting = {NULL};
+    GThread *thread;
+    Hold hold;
+
+    bus = watch(enc);
+    hold_init(&hold, bus);
+    waiting.h = gst_harness_new_with_element(enc, "sink", "src");
+    waiting.hold = &hold;
+    gst_object_unref(enc);
+    hold_wait(&hold);
+    thread = g_thread_new("caps", send_caps_thread, &waiting);
+    while (!gst_pad_has_current_caps(waiting.h->srcpad))
+        g_thread_yield();
+    gst_element_set_state(waiting.h->element, GST_STATE_READY);
+    g_thread_join(thread);
+    fail_unless(g_get_monotonic_time() < hold.deadline, "stop waited for the loader");
+    assert_no(bus, GST_MESSAGE_ERROR | GST_MESSAGE_WARNING);
+    harness_free(waiting.h, bus);
     hold_clear(&hold);
 }
 
@@ -2013,6 +2076,34 @@ GST_START_TEST(test_decoder_getcaps_tells_what_the_model_takes)
 
 GST_END_TEST;
 
+/* Only the required fields, which is what somebody types for a file of bare
+ * latents: a filter in between must not be left with ranges for the others. */
+GST_START_TEST(test_decoder_takes_bare_latents_behind_a_filter)
+{
+    assert_pipeline_plays("fakesrc num-buffers=2 sizetype=fixed filltype=zero format=time "
+                          "sizemax=3072 ! " LATENT_CAPS " ! dcaedec ! fakesink");
+}
+
+GST_END_TEST;
+
+GST_START_TEST(test_decoder_getcaps_passes_on_single_values)
+{
+    GstBus *bus;
+    GstHarness *h = harness_new("dcaedec", &bus);
+    GstStructure *s;
+    gint n, d;
+
+    gst_harness_set_sink_caps_str(h, "video/x-raw,width=64,height=[1,100],framerate=10/1");
+    s = query_sink_caps(h);
+    assert_equals_int(get_int(s, "width"), 64);
+    fail_if(gst_structure_has_field(s, "height"));
+    fail_unless(gst_structure_get_fraction(s, "framerate", &n, &d) && n == 10);
+    gst_structure_free(s);
+    harness_free(h, bus);
+}
+
+GST_END_TEST;
+
 /* ---- decoder: streams */
 
 GST_START_TEST(test_decoder_refuses_a_buffer_of_another_size)
@@ -2366,6 +2457,59 @@ GST_START_TEST(test_elements_follow_a_renegotiation)
 
 GST_END_TEST;
 
+typedef struct {
+    GstHarness *h;
+    const gchar *caps;
+} Change;
+
+static GstPadProbeReturn change_caps_once(GstPad *pad, GstPadProbeInfo *info, gpointer data)
+{
+    Change *change = data;
+
+    gst_harness_set_sink_caps_str(change->h, change->caps);
+    return GST_PAD_PROBE_REMOVE;
+}
+
+/* The first frame of a batch comes as it was asked for, those behind it as downstream wants them
+ * from then on. */
+GST_START_TEST(test_elements_follow_a_renegotiation_within_a_batch)
+{
+    GstBus *bus;
+    GstHarness *h = harness_new("dcaeenc batch-size=3", &bus);
+    Change change = {h, "video/x-dcae-latent,format=F32LE"};
+    GstBuffer *out;
+
+    gst_pad_add_probe(h->sinkpad, GST_PAD_PROBE_TYPE_BUFFER, change_caps_once, &change, NULL);
+    gst_harness_set_sink_caps_str(h, "video/x-dcae-latent,format=F16LE");
+    gst_harness_set_src_caps_str(h, RAW_CAPS("RGB"));
+    for (guint n = 0; n < 3; n++)
+        fail_unless_equals_int(gst_harness_push(h, picture("RGB", W, H, n)), GST_FLOW_OK);
+    for (guint n = 0; n < 3; n++) {
+        out = gst_harness_pull(h);
+        assert_equals_int(gst_buffer_get_size(out), LATENT_VALUES * (n == 0 ? 2 : 4));
+        gst_buffer_unref(out);
+    }
+    assert_no(bus, GST_MESSAGE_ERROR);
+    harness_free(h, bus);
+
+    h = harness_new("dcaedec batch-size=3", &bus);
+    change = (Change){h, "video/x-raw,format=NV12"};
+    gst_pad_add_probe(h->sinkpad, GST_PAD_PROBE_TYPE_BUFFER, change_caps_once, &change, NULL);
+    gst_harness_set_sink_caps_str(h, "video/x-raw,format=BGRA");
+    gst_harness_set_src_caps_str(h, LATENT_CAPS ",framerate=10/1");
+    for (guint n = 0; n < 3; n++)
+        fail_unless_equals_int(gst_harness_push(h, latent_buffer(LATENT_VALUES, n)), GST_FLOW_OK);
+    for (guint n = 0; n < 3; n++) {
+        out = gst_harness_pull(h);
+        assert_equals_int(gst_buffer_get_size(out), n == 0 ? W * H * 4 : W * H * 3 / 2);
+        gst_buffer_unref(out);
+    }
+    assert_no(bus, GST_MESSAGE_ERROR);
+    harness_free(h, bus);
+}
+
+GST_END_TEST;
+
 /* gst-plugins-base/tests/check/generic/states.c in short: every order of
  * states that applications use, without data. */
 GST_START_TEST(test_elements_survive_every_state_change)
@@ -2524,6 +2668,7 @@ static Suite *elements_suite(void)
     tcase_add_test(model, test_loading_is_told_by_progress_messages);
     tcase_add_test(model, test_failed_loading_ends_its_progress);
     tcase_add_test(model, test_stop_while_loading_cancels_without_an_error);
+    tcase_add_test(model, test_stop_ends_the_wait_for_a_model_at_once);
     tcase_add_test(model, test_flush_while_loading_keeps_the_model_and_the_caps);
     tcase_add_test(model, test_two_elements_share_the_packed_weights);
 
@@ -2541,6 +2686,8 @@ static Suite *elements_suite(void)
     tcase_add_test(dec, test_decoder_warns_where_its_model_has_another_hash);
     tcase_add_test(dec, test_first_channels_alone_where_the_model_allows_it);
     tcase_add_test(dec, test_decoder_getcaps_tells_what_the_model_takes);
+    tcase_add_test(dec, test_decoder_takes_bare_latents_behind_a_filter);
+    tcase_add_test(dec, test_decoder_getcaps_passes_on_single_values);
     tcase_add_test(dec, test_decoder_refuses_a_buffer_of_another_size);
     tcase_add_test(dec, test_decoder_names_the_frame_that_is_not_finite);
     tcase_add_test(dec, test_decoder_max_errors_decides_about_corrupt_frames);
@@ -2553,6 +2700,7 @@ static Suite *elements_suite(void)
     tcase_add_test(all, test_pipelines_play_to_the_end);
     tcase_add_test(all, test_seek_flushes_and_shows_the_right_frame);
     tcase_add_test(all, test_elements_follow_a_renegotiation);
+    tcase_add_test(all, test_elements_follow_a_renegotiation_within_a_batch);
     tcase_add_test(all, test_reverse_playback_decodes_every_frame);
     tcase_add_test(all, test_flush_and_stop_interrupt_a_running_frame);
     tcase_add_test(all, test_elements_survive_every_state_change);

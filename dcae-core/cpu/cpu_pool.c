@@ -123,8 +123,7 @@ DcaePool *dcae_pool_new(guint threads, GError **error)
         GThread *thread = g_thread_try_new("dcae-cpu", thread_main, pool, &cause);
         if (!thread) {
             g_set_error(error, DCAE_ERROR, DCAE_ERROR_BACKEND,
-                        "CPU thread %u of %u can't be started: %s", i + 1, threads,
-                        cause->message);
+                        "CPU thread %u of %u can't be started: %s", i + 1, threads, cause->message);
             g_error_free(cause);
             dcae_pool_free(pool);
             return NULL;

@@ -453,6 +453,10 @@ static CUresult submit_copy(CUstream handle, const Copy *request, bool asynchron
         return CUDA_ERROR_INVALID_VALUE;
     Copy *c = g_new(Copy, 1);
     *c = *request;
+    if (s->capture) { /* runs later and more than once: nothing can be said about host memory now */
+        stream_submit(s, call, run_copy, drop_copy, c);
+        return CUDA_SUCCESS;
+    }
     c->pinned = asynchronous && pinned_find(c->from_host ? c->from_host : c->to_host);
     if (c->pinned)
         prepare_pinned(c);

@@ -24,7 +24,7 @@ static pthread_mutex_t lock;
 static pthread_once_t lock_once = PTHREAD_ONCE_INIT;
 static bool initialized;
 static Context *primary_contexts[MAX_DEVICES];
-static GPtrArray *objects[4]; /* by ObjectKind */
+static GPtrArray *objects[OBJECT_KINDS]; /* by ObjectKind */
 static _Thread_local GPtrArray *context_stack;
 
 static void make_lock(void)
@@ -266,6 +266,8 @@ static CUresult destroy_context(Context *ctx)
     const CUresult r = context_drain(ctx);
     object_each(OBJECT_STREAM, ctx, report_outliving, "stream");
     object_each(OBJECT_EVENT, ctx, report_outliving, "event");
+    object_each(OBJECT_GRAPH, ctx, report_outliving, "graph");
+    object_each(OBJECT_GRAPH_EXEC, ctx, report_outliving, "graph executable");
     GPtrArray *modules = objects[OBJECT_MODULE - OBJECT_CONTEXT];
     for (guint i = 0; modules && i < modules->len; i++) {
         Module *m = modules->pdata[i];
@@ -819,6 +821,8 @@ static const struct {
      "too many resources requested"},
     {CUDA_ERROR_LAUNCH_FAILED, "CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure"},
     {CUDA_ERROR_NOT_SUPPORTED, "CUDA_ERROR_NOT_SUPPORTED", "operation not supported"},
+    {CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED",
+     "operation not permitted when stream is capturing"},
     {CUDA_ERROR_UNKNOWN, "CUDA_ERROR_UNKNOWN", "unknown error"},
 };
 
@@ -868,7 +872,8 @@ UNSUPPORTED(cuGLGetDevices_v2)
 
 static void report_object(void *object, void *user)
 {
-    static const char *const names[] = {"context", "module", "stream", "event"};
+    static const char *const names[OBJECT_KINDS] = {"context", "module", "stream",
+                                                    "event",   "graph",  "graph executable"};
     const Object *o = object;
     report_finding("leak: a %s (%p)", names[o->kind - OBJECT_CONTEXT], object);
     ++*(unsigned *)user;
@@ -877,7 +882,7 @@ static void report_object(void *object, void *user)
 SIM_EXPORT unsigned gpusim_report_leaks(void)
 {
     unsigned n = copy_report_leaks() + report_other_leaks();
-    for (ObjectKind kind = OBJECT_CONTEXT; kind <= OBJECT_EVENT; kind++)
+    for (ObjectKind kind = OBJECT_CONTEXT; kind <= OBJECT_GRAPH_EXEC; kind++)
         object_each(kind, NULL, report_object, &n);
     return n;
 }

@@ -390,9 +390,37 @@ static bool compare_doubles(double a, double b, int mode)
     }
 }
 
+/* The modes that compilers write for f32; C compares NaN as these do. */
+static bool compare_f32(const void *x, const void *y, int mode, uint32_t *result)
+{
+    typedef float T;
+    const T *A = x, *B = y;
+    uint32_t r = 0;
+    switch (mode) {
+    case CMP_EQ:
+        COMPARE_LOOP(a == b)
+    case CMP_NEU:
+        COMPARE_LOOP(a != b)
+    case CMP_LT:
+        COMPARE_LOOP(a < b)
+    case CMP_LE:
+        COMPARE_LOOP(a <= b)
+    case CMP_GT:
+        COMPARE_LOOP(a > b)
+    case CMP_GE:
+        COMPARE_LOOP(a >= b)
+    default:
+        return false;
+    }
+    *result = r;
+    return true;
+}
+
 static uint32_t compare_floats(const void *x, const void *y, const Insn *in)
 {
     uint32_t r = 0;
+    if (in->type == T_F32 && !(in->flags & OPF_FTZ) && compare_f32(x, y, in->mode, &r))
+        return r;
     const bool wide = in->type == T_F64;
     for (int l = 0; l < LANES; l++) {
         double a =

@@ -176,7 +176,7 @@ uint8_t *global_write_span(Warp *w, uint64_t address, uint32_t bytes);
 /* The same for lanes anywhere: false where any check would fail. */
 bool shared_read_lanes(Warp *w, uint32_t mask, const uint64_t address[LANES], uint32_t bytes,
                        const uint8_t *from[LANES]);
-bool global_read_lanes(Warp *w, const uint64_t address[LANES], uint32_t bytes,
+bool global_read_lanes(Warp *w, uint32_t mask, const uint64_t address[LANES], uint32_t bytes,
                        const uint8_t *from[LANES]);
 const uint8_t *shared_read_span(Warp *w, uint64_t address, uint32_t bytes);
 uint8_t *shared_write_span(Warp *w, uint64_t address, uint32_t bytes);
@@ -187,9 +187,8 @@ uint8_t *local_write(Warp *w, int lane, uint64_t address, uint32_t bytes);
 
 /* --- operations with entries of their own in ptx_decode.c --- */
 
-/* Counts what an access of all executing lanes to shared memory costs on 32 banks of 4 bytes. */
-void count_banks(Warp *w, const Insn *in, const uint64_t *address, uint32_t bytes);
-void count_passes(Warp *w, const Insn *in, uint32_t passes, uint32_t least);
+/* Counts what an access of these lanes to shared memory costs on 32 banks of 4 bytes. */
+void count_banks(Warp *w, const Insn *in, uint32_t lanes, const uint64_t *address, uint32_t bytes);
 void get_addresses(const Warp *w, const Insn *in, uint64_t address[LANES]); /* src[0] + imm */
 void exec_ld(Warp *w, const Insn *in);
 void exec_ld_param(Warp *w, const Insn *in);

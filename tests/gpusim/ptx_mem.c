@@ -105,35 +105,30 @@ static uint32_t passes(const uint64_t *address, uint32_t lanes, unsigned first, 
     return most;
 }
 
-void count_passes(Warp *w, const Insn *in, uint32_t n, uint32_t least)
-{
-    w->launch->count.shared_wavefronts += n;
-    w->launch->count.bank_conflicts += n - least;
-    w->launch->kernel->module->conflicts[in->index] += n - least;
-}
-
 /* Accesses of 8 and 16 bytes go out in halves and quarters of a warp. Only the differences between
  * addresses matter, and an instruction mostly repeats them: the last result is kept with them. */
-void count_banks(Warp *w, const Insn *in, const uint64_t *address, uint32_t bytes)
+void count_banks(Warp *w, const Insn *in, uint32_t lanes, const uint64_t *address, uint32_t bytes)
 {
     BankPattern *pattern = &w->launch->kernel->module->patterns[in->index];
-    const uint64_t base = address[__builtin_ctz(w->exec)] & ~(uint64_t)3;
+    const uint64_t base = address[__builtin_ctz(lanes)] & ~(uint64_t)3;
     uint32_t differences[LANES];
     for (int l = 0; l < LANES; l++)
-        differences[l] = (w->exec >> l) & 1 ? (uint32_t)(address[l] - base) : 0;
-    if (pattern->lanes != w->exec ||
-        memcmp(pattern->differences, differences, sizeof differences)) {
+        differences[l] = (lanes >> l) & 1 ? (uint32_t)(address[l] - base) : 0;
+    if (pattern->lanes != lanes || memcmp(pattern->differences, differences, sizeof differences)) {
         const unsigned count = bytes <= 4 ? 32 : bytes == 8 ? 16 : 8;
         memcpy(pattern->differences, differences, sizeof differences);
-        pattern->lanes = w->exec;
+        pattern->lanes = lanes;
         pattern->passes = pattern->least = 0;
         for (unsigned first = 0; first < LANES; first += count) {
-            const uint32_t n = passes(address, w->exec, first, count, bytes);
+            const uint32_t n = passes(address, lanes, first, count, bytes);
             pattern->passes += n;
             pattern->least += n > 0;
         }
     }
-    count_passes(w, in, pattern->passes, pattern->least);
+    const uint32_t conflicts = pattern->passes - pattern->least;
+    w->launch->count.shared_wavefronts += pattern->passes;
+    w->launch->count.bank_conflicts += conflicts;
+    w->launch->kernel->module->conflicts[in->index] += conflicts;
 }
 
 static void count_access(Warp *w, const Insn *in, const uint64_t *address, bool is_contiguous,
@@ -145,7 +140,7 @@ static void count_access(Warp *w, const Insn *in, const uint64_t *address, bool 
         if (is_contiguous)
             c->shared_wavefronts += bytes <= 4 ? 1 : bytes / 4;
         else
-            count_banks(w, in, address, bytes);
+            count_banks(w, in, w->exec, address, bytes);
     } else if (in->space == SPACE_GLOBAL || in->space == SPACE_GENERIC) {
         *(is_store ? &c->global_written : &c->global_read) +=
             bytes * (uint64_t)__builtin_popcount(w->exec);
@@ -231,7 +226,7 @@ static void locate(Warp *w, const Insn *in, const uint64_t address[LANES], uint3
     if (in->space == SPACE_SHARED && shared_read_lanes(w, w->exec, address, bytes, from))
         return;
     const bool plain = !(in->flags & OPF_ORDERED);
-    if (plain && in->space == SPACE_GLOBAL && global_read_lanes(w, address, bytes, from))
+    if (plain && in->space == SPACE_GLOBAL && global_read_lanes(w, w->exec, address, bytes, from))
         return;
     for (int l = 0; l < LANES; l++)
         if ((w->exec >> l) & 1)

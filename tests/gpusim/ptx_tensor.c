@@ -233,48 +233,59 @@ void exec_ldmatrix(Warp *w, const Insn *in)
     if (!shared_read_lanes(w, lanes, address, 16, rows))
         for (int l = 0; l < 8 * in->vec; l++)
             rows[l] = shared_read(w, l, address[l], 16);
-    for (unsigned i = 0; i < in->vec; i++) {
-        uint32_t used[8] = {0}, most = 0;
-        for (unsigned r = 0; r < 8; r++) {
-            const uint32_t n = ++used[(address[8 * i + r] >> 4) & 7];
-            most = n > most ? n : most;
-        }
-        count_passes(w, in, most, 1);
+    count_banks(w, in, lanes, address, 16);
+    for (unsigned i = 0; i < in->vec; i++)
         deliver_matrix(w, in->dst[i], rows + 8 * i, in->flags & OPF_TRANS);
-    }
 }
 
 /* --- cp.async --- */
+
+/* Source bytes of each lane; zeros where the source size is 0. */
+static void locate_sources(Warp *w, const Insn *in, const uint8_t *from[LANES])
+{
+    static const uint8_t zeros[16];
+    const uint64_t *base = row(w, in->src[1]);
+    const uint32_t *size = row(w, in->src[2]);
+    uint64_t address[LANES];
+    uint32_t whole = 0;
+    for (int l = 0; l < LANES; l++) {
+        address[l] = base[l] + (uint64_t)(int64_t)(int32_t)in->target;
+        from[l] = zeros;
+        if (!((w->exec >> l) & 1) || !size[l])
+            continue;
+        if (size[l] < in->bytes)
+            launch_fault(w, l, "cp.async of %u bytes padded to %u: not implemented", size[l],
+                         in->bytes);
+        whole |= 1u << l;
+    }
+    w->launch->count.global_read += in->bytes * (uint64_t)__builtin_popcount(whole);
+    if (!whole || global_read_lanes(w, whole, address, in->bytes, from))
+        return;
+    for (int l = 0; l < LANES; l++)
+        if ((whole >> l) & 1)
+            from[l] = global_read(w, l, address[l], in->bytes);
+}
 
 /* The bytes are moved at once and marked as under way: whoever touches them before the wait is
  * found. */
 void exec_cp_async(Warp *w, const Insn *in)
 {
-    static const uint8_t zeros[16];
     uint64_t to[LANES];
-    const uint64_t *from = row(w, in->src[1]);
-    const uint32_t *size = row(w, in->src[2]);
+    const uint8_t *from[LANES];
     get_addresses(w, in, to);
+    locate_sources(w, in, from);
     guint copies = w->async->len;
     g_array_set_size(w->async, copies + LANES);
     AsyncCopy *copy = (AsyncCopy *)w->async->data;
     for (int l = 0; l < LANES; l++) {
         if (!((w->exec >> l) & 1))
             continue;
-        const uint32_t n = size[l] < in->bytes ? size[l] : in->bytes;
-        const uint64_t source = from[l] + (uint64_t)(int64_t)(int32_t)in->target;
-        const uint8_t *s = zeros;
-        if (n == in->bytes)
-            s = global_read(w, l, source, n);
-        else if (n)
-            launch_fault(w, l, "cp.async of %u bytes padded to %u: not implemented", n, in->bytes);
-        memcpy(shared_async_write(w, l, to[l], in->bytes), s, in->bytes);
-        w->launch->count.global_read += n;
+        memcpy(shared_async_write(w, l, to[l], in->bytes), from[l], in->bytes);
         copy[copies++] = (AsyncCopy){
             .offset = shared_offset(to[l]), .bytes = in->bytes, .group = w->async_group};
     }
     g_array_set_size(w->async, copies);
-    count_banks(w, in, to, in->bytes);
+    count_banks(w, in, w->exec, to, in->bytes);
 }
 
 void exec_cp_async_commit(Warp *w, const Insn *in)

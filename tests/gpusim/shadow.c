@@ -438,17 +438,17 @@ const uint8_t *global_read(Warp *w, int lane, uint64_t address, uint32_t bytes)
     return a->data + offset;
 }
 
-bool global_read_lanes(Warp *w, const uint64_t address[LANES], uint32_t bytes,
+bool global_read_lanes(Warp *w, uint32_t mask, const uint64_t address[LANES], uint32_t bytes,
                        const uint8_t *from[LANES])
 {
-    Allocation *a = memory_find(address[__builtin_ctz(w->exec)]);
+    Allocation *a = memory_find(address[__builtin_ctz(mask)]);
     const uint64_t align = alignment(bytes) - 1;
     if (!a || !a->data || a->context != w->launch->params->context || a->size < bytes)
         return false;
     for (int l = 0; l < LANES; l++) {
-        if (!((w->exec >> l) & 1))
+        if (!((mask >> l) & 1))
             continue;
-        const int other = twin(address, w->exec, l);
+        const int other = twin(address, mask, l);
         if (other >= 0) {
             from[l] = from[other];
             continue;

@@ -13,7 +13,16 @@
 #include "memory.h"
 #include "report.h"
 
-typedef enum { OBJECT_CONTEXT = 0x5afe0001, OBJECT_MODULE, OBJECT_STREAM, OBJECT_EVENT } ObjectKind;
+typedef enum {
+    OBJECT_CONTEXT = 0x5afe0001,
+    OBJECT_MODULE,
+    OBJECT_STREAM,
+    OBJECT_EVENT,
+    OBJECT_GRAPH,
+    OBJECT_GRAPH_EXEC,
+} ObjectKind;
+
+#define OBJECT_KINDS 6
 
 /* First member of everything that a handle points to. */
 typedef struct {
@@ -33,8 +42,10 @@ struct StreamOp {
 
 typedef struct Stream {
     Object object;
-    bool blocking; /* takes part in the implicit order with the null stream */
-    GQueue ops;    /* StreamOp, oldest first */
+    bool blocking;         /* takes part in the implicit order with the null stream */
+    GQueue ops;            /* StreamOp, oldest first */
+    struct Graph *capture; /* takes the work instead, while the stream is captured */
+    bool captures_here;    /* the capture began on this stream, and ends here */
 } Stream;
 
 typedef struct Context {
@@ -49,10 +60,11 @@ typedef struct Context {
 typedef struct Event {
     Object object;
     unsigned flags;
-    Stream *stream;  /* where it was recorded last; NULL: never */
-    uint64_t serial; /* of that record */
-    uint64_t done;   /* serial of the last record that has run */
-    gint64 time;     /* microseconds, when it ran */
+    Stream *stream;        /* where it was recorded last; NULL: never */
+    uint64_t serial;       /* of that record */
+    uint64_t done;         /* serial of the last record that has run */
+    struct Graph *capture; /* recorded in a stream that was being captured */
+    gint64 time;           /* microseconds, when it ran */
 } Event;
 
 typedef struct Module {
@@ -113,6 +125,8 @@ SIM_EXPORT Stream *stream_resolve(CUstream handle, const char *call);
 SIM_EXPORT void stream_submit(Stream *stream, const char *what, CUresult (*run)(Stream *, void *),
                               void (*drop)(void *), void *data);
 CUresult stream_drain(Stream *stream);
+/* graph.c: takes the operation over. */
+void graph_append(struct Graph *graph, StreamOp *op);
 CUresult context_drain(Context *ctx);
 
 /* --- memory --- */

@@ -112,6 +112,10 @@ SIM_EXPORT void stream_submit(Stream *stream, const char *what, CUresult (*run)(
 {
     StreamOp *op = g_new0(StreamOp, 1);
     *op = (StreamOp){.serial = next_serial++, .what = what, .run = run, .drop = drop, .data = data};
+    if (stream->capture) {
+        graph_append(stream->capture, op);
+        return;
+    }
     g_queue_push_tail(&stream->ops, op);
     make_progress(stream);
 }
@@ -175,6 +179,10 @@ SIM_EXPORT CUresult cuStreamSynchronize(CUstream handle)
     Stream *s = stream_resolve(handle, "cuStreamSynchronize");
     if (!s)
         return CUDA_ERROR_INVALID_HANDLE;
+    if (s->capture) {
+        report_finding("cuStreamSynchronize: the stream is being captured");
+        return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    }
     run_implicit_predecessors(s, UINT64_MAX);
     return stream_drain(s);
 }
@@ -309,6 +317,9 @@ SIM_EXPORT CUresult cuEventRecord(CUevent handle, CUstream stream)
     Stream *s = stream_resolve(stream, "cuEventRecord");
     if (!e || !s)
         return CUDA_ERROR_INVALID_HANDLE;
+    e->capture = s->capture;
+    if (s->capture) /* the order of submission holds in a graph anyway */
+        return CUDA_SUCCESS;
     EventOp *op = g_new(EventOp, 1);
     *op = (EventOp){.event = e, .serial = next_serial};
     e->stream = s;
@@ -325,6 +336,10 @@ SIM_EXPORT CUresult cuStreamWaitEvent(CUstream stream, CUevent handle, unsigned 
     Stream *s = stream_resolve(stream, "cuStreamWaitEvent");
     if (!e || !s)
         return CUDA_ERROR_INVALID_HANDLE;
+    if (e->capture)
+        s->capture = e->capture; /* joins */
+    if (s->capture)
+        return CUDA_SUCCESS;
     EventOp *op = g_new(EventOp, 1);
     *op = (EventOp){.event = e, .source = e->stream, .serial = e->serial};
     stream_submit(s, "event wait", run_wait, g_free, op);

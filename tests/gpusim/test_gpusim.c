@@ -482,6 +482,13 @@ static void test_launch_limits(void)
     fixture_end(&f);
 }
 
+static void increment_on(const Fixture *f, CUstream stream, CUdeviceptr in, CUdeviceptr out)
+{
+    CUfunction function;
+    OK(cu.cuModuleGetFunction(&function, f->module, "increment"));
+    OK(cu.cuLaunchKernel(function, 1, 1, 1, 64, 1, 1, 0, stream, (void *[]){&in, &out}, NULL));
+}
+
 static void test_memory_mistakes(void)
 {
     Fixture f;
@@ -492,6 +499,19 @@ static void test_memory_mistakes(void)
     expect_report("read", "64 of 64 bytes were never written");
     fixture_end(&f); /* the error is sticky; p and q leak with the context */
     expect_report("leak", "leak: 256 bytes");
+
+    fixture_begin(&f, "mistakes.ptx"); /* a copy of what was never written is no better */
+    p = upload(words, sizeof words);
+    q = upload(NULL, 256);
+    CUdeviceptr r = upload(words, sizeof words);
+    OK(cu.cuMemcpyDtoD_v2(r + 4, q + 4, 128));
+    increment_on(&f, NULL, r, p);
+    g_assert_cmpint(cu.cuCtxSynchronize(), ==, CUDA_ERROR_LAUNCH_FAILED);
+    expect_report("copy", "is byte 4 of an allocation of 256 bytes");
+    cu.cuMemFree_v2(p);
+    cu.cuMemFree_v2(q);
+    cu.cuMemFree_v2(r);
+    fixture_end(&f);
 
     fixture_begin(&f, "mistakes.ptx");
     p = upload(words, 64);
@@ -549,13 +569,6 @@ static void test_contexts(void)
 
 /* --- streams --- */
 
-static void increment_on(const Fixture *f, CUstream stream, CUdeviceptr in, CUdeviceptr out)
-{
-    CUfunction function;
-    OK(cu.cuModuleGetFunction(&function, f->module, "increment"));
-    OK(cu.cuLaunchKernel(function, 1, 1, 1, 64, 1, 1, 0, stream, (void *[]){&in, &out}, NULL));
-}
-
 static void test_streams(void)
 {
     Fixture f;
@@ -577,7 +590,7 @@ static void test_streams(void)
     increment_on(&f, b, y, z);
     OK(cu.cuStreamSynchronize(b));
     OK(cu.cuMemcpyDtoHAsync_v2(host, z, 256, b));
-    g_assert_cmpuint(host[5], !=, 7); /* not before the stream is done */
+    g_assert_cmphex(host[5], ==, 0xa5a5a5a5); /* not before the stream is done */
     OK(cu.cuStreamSynchronize(b));
     g_assert_cmpuint(host[5], ==, 7);
     expect_no_reports();
@@ -645,6 +658,82 @@ static void test_stream_delays(void)
         OK(cu.cuMemFree_v2(x));
         OK(cu.cuMemFree_v2(y));
     }
+    OK(cu.cuMemFreeHost(host));
+    OK(cu.cuEventDestroy_v2(event));
+    OK(cu.cuStreamDestroy_v2(a));
+    OK(cu.cuStreamDestroy_v2(b));
+    expect_no_reports();
+    fixture_end(&f);
+    expect_no_reports();
+}
+
+/* The null stream waits for the others and they for it, but for those that were made not to. */
+static void test_null_stream(void)
+{
+    Fixture f;
+    CUstream blocking, free_running;
+    guint32 words[64] = {0};
+    fixture_begin(&f, "mistakes.ptx");
+    OK(cu.cuStreamCreate(&blocking, 0));
+    OK(cu.cuStreamCreate(&free_running, 1));
+    CUdeviceptr x = upload(words, 256), y = upload(NULL, 256), z = upload(NULL, 256);
+    increment_on(&f, NULL, x, y);
+    increment_on(&f, blocking, y, z);
+    increment_on(&f, NULL, z, x);
+    increment_on(&f, blocking, x, y);
+    OK(cu.cuMemcpyDtoH_v2(words, y, 256));
+    g_assert_cmpuint(words[1], ==, 4);
+    expect_no_reports();
+    CUdeviceptr fresh = upload(NULL, 256);
+    increment_on(&f, free_running, x, fresh);
+    g_assert_cmpint(cu.cuMemcpyDtoH_v2(words, fresh, 256), ==, CUDA_ERROR_LAUNCH_FAILED);
+    expect_report("null stream", "never written");
+    cu.cuMemFree_v2(x);
+    cu.cuMemFree_v2(y);
+    cu.cuMemFree_v2(z);
+    cu.cuMemFree_v2(fresh);
+    cu.cuStreamDestroy_v2(blocking);
+    cu.cuStreamDestroy_v2(free_running);
+    fixture_end(&f);
+}
+
+/* Two streams captured together, run three times. */
+static void test_graph(void)
+{
+    Fixture f;
+    CUstream a, b;
+    CUevent event;
+    guint32 *host;
+    void *graph, *executable;
+    fixture_begin(&f, "mistakes.ptx");
+    OK(cu.cuMemAllocHost_v2((void **)&host, 256));
+    OK(cu.cuStreamCreate(&a, 1));
+    OK(cu.cuStreamCreate(&b, 1));
+    OK(cu.cuEventCreate(&event, 2));
+    CUdeviceptr x = upload(NULL, 256), y = upload(NULL, 256);
+    OK(cu.cuStreamBeginCapture_v2(a, 0));
+    OK(cu.cuMemcpyHtoDAsync_v2(x, host, 256, a));
+    OK(cu.cuEventRecord(event, a));
+    OK(cu.cuStreamWaitEvent(b, event, 0));
+    increment_on(&f, b, x, y);
+    OK(cu.cuEventRecord(event, b));
+    OK(cu.cuStreamWaitEvent(a, event, 0));
+    OK(cu.cuMemcpyDtoHAsync_v2(host, y, 256, a));
+    g_assert_cmpint(cu.cuStreamSynchronize(a), !=, CUDA_SUCCESS);
+    expect_report("capture", "is being captured");
+    cu.reset();
+    OK(cu.cuStreamEndCapture(a, &graph));
+    OK(cu.cuGraphInstantiateWithFlags(&executable, graph, 0));
+    OK(cu.cuGraphDestroy(graph));
+    memset(host, 0, 256);
+    for (int i = 0; i < 3; i++)
+        OK(cu.cuGraphLaunch(executable, b));
+    OK(cu.cuGraphExecDestroy(executable));
+    g_assert_cmpuint(host[63], ==, 0);
+    OK(cu.cuStreamSynchronize(b));
+    g_assert_cmpuint(host[63], ==, 3);
+    OK(cu.cuMemFree_v2(x));
+    OK(cu.cuMemFree_v2(y));
     OK(cu.cuMemFreeHost(host));
     OK(cu.cuEventDestroy_v2(event));
     OK(cu.cuStreamDestroy_v2(a));
@@ -822,6 +911,8 @@ int main(int argc, char **argv)
     g_test_add_func("/gpusim/contexts", test_contexts);
     g_test_add_func("/gpusim/streams", test_streams);
     g_test_add_func("/gpusim/stream-delays", test_stream_delays);
+    g_test_add_func("/gpusim/null-stream", test_null_stream);
+    g_test_add_func("/gpusim/graph", test_graph);
     g_test_add_func("/gpusim/coverage", test_coverage);
     g_test_add_func("/gpusim/injected-failures", test_injected_failures);
     g_test_add_func("/gpusim/counters", test_counters);

@@ -39,6 +39,12 @@
     X(cuEventRecord, (CUevent, CUstream))                                                      \
     X(cuEventSynchronize, (CUevent))                                                           \
     X(cuEventDestroy_v2, (CUevent))                                                            \
+    X(cuStreamBeginCapture_v2, (CUstream, int))                                                \
+    X(cuStreamEndCapture, (CUstream, void **))                                                 \
+    X(cuGraphInstantiateWithFlags, (void **, void *, unsigned long long))                      \
+    X(cuGraphLaunch, (void *, CUstream))                                                       \
+    X(cuGraphExecDestroy, (void *))                                                            \
+    X(cuGraphDestroy, (void *))                                                                \
     X(cuLaunchKernel, (CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, \
                        unsigned, CUstream, void **, void **))
 

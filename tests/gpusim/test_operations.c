@@ -4,6 +4,7 @@
  * kernels/operations.cu in the same order. Inputs mix edge cases with random numbers.
  */
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -340,6 +341,226 @@ static void test_memory(void)
     expect_no_reports();
 }
 
+static guint32 field(guint32 a, guint32 position, guint32 length, bool is_signed)
+{
+    guint32 r = 0;
+    for (guint32 i = 0; i < 32; i++) {
+        guint32 from = position + i; /* beyond the field a signed one repeats its last bit */
+        if (i >= length || from > 31) {
+            if (!is_signed || !length)
+                continue;
+            from = MIN(position + length - 1, 31);
+        }
+        r |= ((a >> from) & 1) << i;
+    }
+    return r;
+}
+
+static guint32 insert(guint32 a, guint32 b, guint32 position, guint32 length)
+{
+    for (guint32 i = 0; i < length && position + i < 32; i++)
+        b = (b & ~(1u << (position + i))) | ((a >> i) & 1) << (position + i);
+    return b;
+}
+
+static guint32 dot(guint32 a, guint32 b, guint32 c, bool is_signed)
+{
+    for (int i = 0; i < 32; i += 8)
+        c += is_signed ? (guint32)((gint8)(a >> i) * (gint8)(b >> i))
+                       : (a >> i & 255) * (b >> i & 255);
+    return c;
+}
+
+/* prmt with sign replication in bit 3 of each selector */
+static guint32 permute_signs(guint32 a, guint32 b, guint32 selector)
+{
+    guint32 r = 0;
+    for (int i = 0; i < 4; i++) {
+        const guint32 byte = permute(a, b, selector >> (4 * i) & 7) & 255;
+        const bool replicate = selector >> (4 * i) & 8;
+        r |= (replicate ? (byte & 128 ? 255 : 0) : byte) << (8 * i);
+    }
+    return r;
+}
+
+static guint32 float_as_int(guint32 bits, bool is_signed)
+{
+    float f;
+    memcpy(&f, &bits, 4);
+    if (isnan(f))
+        return 0;
+    if (is_signed)
+        return f >= 0x1p31f ? 0x7fffffff : f < -0x1p31f ? 0x80000000 : (guint32)(gint32)rintf(f);
+    return f >= 0x1p32f ? 0xffffffff : f <= 0.0f ? 0 : (guint32)truncf(f);
+}
+
+static void expected_rare(guint32 a, guint32 b, guint32 *o)
+{
+    const gint32 sa = (gint32)a, sb = (gint32)b, ha = (gint32)(a >> 1), hb = (gint32)(b >> 1);
+    const guint32 position = b & 63, length = b >> 8 & 63, c = a ^ (b << 3), n = b & 63;
+    const guint32 top = sa < 0 ? ~a : a;
+    const guint32 list[24] = {
+        field(a, position, length, false),
+        field(a, position, length, true),
+        insert(a, b, position, length),
+        (a & b) | (~a & c), /* 0xca: a chooses */
+        (guint32)((guint64)a * b >> 32) + 77,
+        (guint32)((guint64)((gint64)sa * sb) >> 32) + 77,
+        dot(a, b, 9, false),
+        dot(a, b, 9, true),
+        a + (guint32)(ha > hb ? ha - hb : hb - ha),
+        a ? 31 - (guint32)__builtin_clz(a) : 0xffffffff,
+        top ? 31 - (guint32)__builtin_clz(top) : 0xffffffff,
+        permute_signs(a, b, 0x9c3f ^ (b & 0x7777)),
+        n > 31 ? a
+        : n    ? b << n | a >> (32 - n)
+               : b,
+        n > 31 ? b
+        : n    ? b << (32 - n) | a >> n
+               : a,
+        (guint32)CLAMP(sa, -32768, 32767),
+        (guint32)CLAMP(sa, 0, 255),
+        float_as_int(a, true),
+        float_as_int(a, false),
+        sa < sb ? 0xffffffff : 0,
+        a <= b,
+        n > 31 ? 0 : a << n,
+        n > 31 ? 0 : a >> n,
+        (guint32)(sa >> MIN(n, 31)),
+        (b & 127) > 31 ? 0 : a << n, /* the low half of 64 bits */
+    };
+    memcpy(o, list, sizeof list);
+}
+
+static void test_rare(void)
+{
+    guint32 in[COUNT][2], want[24];
+    random_seed(7);
+    for (int i = 0; i < COUNT; i++)
+        for (int j = 0; j < 2; j++)
+            in[i][j] = word_with_edges(i + j);
+    guint32 *out = run("operations_rare", in, sizeof in, COUNT * sizeof want);
+    for (int i = 0; i < COUNT; i++) {
+        expected_rare(in[i][0], in[i][1], want);
+        for (int j = 0; j < 24; j++)
+            if (out[i * 24 + j] != want[j])
+                g_error("operations_rare %d of %08x, %08x: %08x instead of %08x", j, in[i][0],
+                        in[i][1], out[i * 24 + j], want[j]);
+    }
+    g_free(out);
+}
+
+/* Numbers of one half format: its value, and the format's nearest to a value. */
+static double half_value(guint16 h, bool is_bf16)
+{
+    if (is_bf16)
+        return from_bf16(h);
+    const int exponent = h >> 10 & 31, digits = h & 0x3ff;
+    const double magnitude = exponent ? ldexp(1024 + digits, exponent - 25) : ldexp(digits, -24);
+    return h & 0x8000 ? -magnitude : magnitude;
+}
+
+static double nearest(double x, bool is_bf16)
+{
+    return is_bf16 ? rounded(x, 7, -126) : as_half(x);
+}
+
+static double expected_half(int j, double a, double b, bool is_bf16)
+{
+    switch (j) {
+    case 0:
+        return nearest(a + b, is_bf16);
+    case 1:
+        return nearest(a - b, is_bf16);
+    case 2:
+        return nearest(a * b, is_bf16);
+    case 3:
+    case 7:
+        return nearest(a * b + a, is_bf16);
+    case 4:
+    case 8:
+        return MAX(a, b);
+    case 5:
+    case 9:
+        return MIN(a, b);
+    case 6:
+        return -a;
+    default:
+        return fabs(a);
+    }
+}
+
+static void test_half(void)
+{
+    guint32 in[COUNT][2];
+    random_seed(8);
+    for (int i = 0; i < COUNT; i++)
+        for (int j = 0; j < 2;
+             j++) /* exponents from 8 to 15: finite, not large, in either format */
+            in[i][j] = (random_word() & 0x9fff9fff) | 0x20002000;
+    guint32 *out = run("operations_half", in, sizeof in, COUNT * 12 * 4);
+    for (int i = 0; i < COUNT; i++) {
+        for (int j = 0; j < 11; j++)
+            for (int half = 0; half < 32; half += 16) {
+                const bool is_bf16 = j >= 7;
+                const double a = half_value((guint16)(in[i][0] >> half), is_bf16);
+                const double b = half_value((guint16)(in[i][1] >> half), is_bf16);
+                const double got = half_value((guint16)(out[i * 12 + j] >> half), is_bf16);
+                if (got != expected_half(j, a, b, is_bf16))
+                    g_error("operations_half %d of %g, %g: %g instead of %g", j, a, b, got,
+                            expected_half(j, a, b, is_bf16));
+            }
+        const double high = as_half((float)(gint32)in[i][0]);
+        const double low = as_half((float)(gint32)in[i][1] * 1e-7f);
+        g_assert_true(out[i * 12 + 11] >> 16 == (high > 0 ? 0x7c00 : 0xfc00)); /* infinite */
+        g_assert_cmpfloat(half_value((guint16)out[i * 12 + 11], false), ==, low);
+    }
+    g_free(out);
+}
+
+static void test_atomic(void)
+{
+    enum { THREADS = 96 };
+    Fixture f;
+    guint32 cells[16] = {0};
+    float sum = 0.0f;
+    cells[3] = 1000;
+    cells[5] = 0xffffffff;
+    cells[14] = 77;
+    fixture_begin(&f, "operations.ptx");
+    CUdeviceptr p = upload(cells, sizeof cells), s = upload(&sum, 4);
+    launch(&f, "operations_atomic", 1, THREADS, (void *[]){&p, &s});
+    OK(cu.cuMemcpyDtoH_v2(cells, p, sizeof cells));
+    OK(cu.cuMemcpyDtoH_v2(&sum, s, 4));
+    guint32 inc = 0, dec = 0;
+    for (int i = 0; i < THREADS; i++) {
+        inc = inc >= 10 ? 0 : inc + 1;
+        dec = dec == 0 || dec > 10 ? 10 : dec - 1;
+    }
+    const guint32 want[16] = {THREADS * (THREADS - 1) / 2,
+                              (guint32)-50,
+                              45,
+                              3,
+                              95 * 7,
+                              0xffff0000,
+                              0xffff,
+                              0,
+                              inc,
+                              dec,
+                              2 * THREADS,
+                              77};
+    for (int i = 0; i < 12; i++)
+        g_assert_cmphex(cells[i], ==, want[i]);
+    g_assert_cmphex((guint64)cells[13] << 32 | cells[12], ==, (guint64)want[0] << 30);
+    g_assert_cmpuint(cells[14], ==, 5);
+    g_assert_cmpfloat(sum, ==, THREADS * 0.25f);
+    OK(cu.cuMemFree_v2(p));
+    OK(cu.cuMemFree_v2(s));
+    expect_no_reports();
+    fixture_end(&f);
+    expect_no_reports();
+}
+
 typedef struct {
     float value[6];
     gint16 scale;
@@ -384,4 +605,7 @@ void add_operation_tests(void)
     g_test_add_func("/gpusim/operations/warp", test_warp);
     g_test_add_func("/gpusim/operations/memory", test_memory);
     g_test_add_func("/gpusim/operations/block", test_block);
+    g_test_add_func("/gpusim/operations/rare", test_rare);
+    g_test_add_func("/gpusim/operations/half", test_half);
+    g_test_add_func("/gpusim/operations/atomic", test_atomic);
 }

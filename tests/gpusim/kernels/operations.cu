@@ -232,3 +232,87 @@ extern "C" __global__ void operations_block(const __grid_constant__ Table table,
     o[4] = (float)(threadIdx.x * 10000 + threadIdx.y * 100 + threadIdx.z);
     o[5] = (float)(blockIdx.x * 10000 + blockIdx.y * 100 + blockIdx.z);
 }
+
+#define ASM3(op, d, a, b, c) asm(op " %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c))
+#define ASM2(op, d, a, b) asm(op " %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b))
+
+// Operations that compilers write now and then. out is [n][24].
+extern "C" __global__ void operations_rare(const u32 *in, u32 *out, int n)
+{
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= n)
+        return;
+    const u32 a = in[2 * i], b = in[2 * i + 1];
+    u32 *o = out + i * 24;
+    ASM3("bfe.u32", o[0], a, b & 63, (b >> 8) & 63);
+    ASM3("bfe.s32", o[1], a, b & 63, (b >> 8) & 63);
+    asm("bfi.b32 %0, %1, %2, %3, %4;" : "=r"(o[2]) : "r"(a), "r"(b), "r"(b & 63), "r"((b >> 8) & 63));
+    asm("lop3.b32 %0, %1, %2, %3, 0xca;" : "=r"(o[3]) : "r"(a), "r"(b), "r"(a ^ (b << 3)));
+    ASM3("mad.hi.u32", o[4], a, b, 77u);
+    ASM3("mad.hi.s32", o[5], a, b, 77u);
+    ASM3("dp4a.u32.u32", o[6], a, b, 9u);
+    ASM3("dp4a.s32.s32", o[7], a, b, 9u);
+    ASM3("sad.s32", o[8], a >> 1, b >> 1, a);
+    asm("bfind.u32 %0, %1;" : "=r"(o[9]) : "r"(a));
+    asm("bfind.s32 %0, %1;" : "=r"(o[10]) : "r"(a));
+    ASM3("prmt.b32", o[11], a, b, 0x9c3fu ^ (b & 0x7777u));
+    ASM3("shf.l.clamp.b32", o[12], a, b, b & 63);
+    ASM3("shf.r.clamp.b32", o[13], a, b, b & 63);
+    asm("{.reg .s16 t; cvt.sat.s16.s32 t, %1; cvt.s32.s16 %0, t;}" : "=r"(o[14]) : "r"(a));
+    asm("{.reg .u16 t; cvt.sat.u8.s32 t, %1; cvt.u32.u16 %0, t;}" : "=r"(o[15]) : "r"(a));
+    asm("cvt.rni.s32.f32 %0, %1;" : "=r"(o[16]) : "f"(__uint_as_float(a)));
+    asm("cvt.rzi.u32.f32 %0, %1;" : "=r"(o[17]) : "f"(__uint_as_float(a)));
+    asm("set.lt.u32.s32 %0, %1, %2;" : "=r"(o[18]) : "r"(a), "r"(b));
+    asm("{.reg .pred p, q; setp.gt.u32 p|q, %1, %2; selp.u32 %0, 1, 0, q;}" : "=r"(o[19]) : "r"(a), "r"(b));
+    ASM2("shl.b32", o[20], a, b & 63);
+    ASM2("shr.u32", o[21], a, b & 63);
+    ASM2("shr.s32", o[22], a, b & 63);
+    asm("{.reg .u64 t; cvt.u64.u32 t, %1; shl.b64 t, t, %2; cvt.u32.u64 %0, t;}" : "=r"(o[23]) : "r"(a), "r"(b & 127));
+}
+
+// Pairs of halves: a and b are two f16 or bf16 each. out is [n][12].
+extern "C" __global__ void operations_half(const u32 *in, u32 *out, int n)
+{
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= n)
+        return;
+    const u32 a = in[2 * i], b = in[2 * i + 1];
+    u32 *o = out + i * 12;
+    ASM2("add.f16x2", o[0], a, b);
+    ASM2("sub.f16x2", o[1], a, b);
+    ASM2("mul.f16x2", o[2], a, b);
+    ASM3("fma.rn.f16x2", o[3], a, b, a);
+    ASM2("max.f16x2", o[4], a, b);
+    ASM2("min.f16x2", o[5], a, b);
+    asm("neg.f16x2 %0, %1;" : "=r"(o[6]) : "r"(a));
+    ASM3("fma.rn.bf16x2", o[7], a, b, a);
+    ASM2("max.bf16x2", o[8], a, b);
+    ASM2("min.bf16x2", o[9], a, b);
+    asm("abs.bf16x2 %0, %1;" : "=r"(o[10]) : "r"(a));
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(o[11]) : "f"((float)(int)a), "f"((float)(int)b * 1e-7f));
+}
+
+// Atomics of 96 threads on one cell each. out is [16], in the state that test_operations.c gives it.
+extern "C" __global__ void operations_atomic(u32 *out, float *sum)
+{
+    const u32 t = threadIdx.x;
+    atomicAdd(&out[0], t);
+    atomicMin((int *)&out[1], (int)t - 50);
+    atomicMax((int *)&out[2], (int)t - 50);
+    atomicMin(&out[3], t + 3);
+    atomicMax(&out[4], t * 7);
+    atomicAnd(&out[5], ~(1u << (t & 15)));
+    atomicOr(&out[6], 1u << (t & 15));
+    atomicXor(&out[7], t);
+    atomicInc(&out[8], 10u);
+    atomicDec(&out[9], 10u);
+    u32 seen, old = 0;
+    do {
+        seen = old;
+        old = atomicCAS(&out[10], seen, seen + 2);
+    } while (old != seen);
+    atomicAdd((u64 *)&out[12], (u64)t << 30);
+    atomicAdd(sum, 0.25f);
+    if (t == 95)
+        out[11] = atomicExch(&out[14], 5u);
+}
