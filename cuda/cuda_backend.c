@@ -49,12 +49,8 @@ typedef struct {
 
 /* ---- traits */
 
-/* Layers that cuBLAS takes in 16 bit are aligned in f32 too: the planner doesn't say which it is.
- */
-static guint row_align(const DcaeProgram *program, const DcaeOp *op)
+static guint align_of(const DcaeProgram *program, const DcaeOp *op)
 {
-    if (dcae_cuda_gemm_takes(op->layer, DCAE_PRECISION_BF16))
-        return dcae_cuda_gemm_rows(program->values[op->out].w);
     if (op->kind == DCAE_OP_ATTN_SUM)
         return dcae_cuda_attn_rows(program->values[op->in].w);
     if (op->kind == DCAE_OP_PIXELS_OUT)
@@ -62,14 +58,31 @@ static guint row_align(const DcaeProgram *program, const DcaeOp *op)
     return op->layer != NULL && op->layer->shuffle == DCAE_SHUFFLE_UP ? 2 : 1;
 }
 
+/* bf16 or f16: cuBLAS has its pieces. */
+static guint align_of_16(const DcaeProgram *program, const DcaeOp *op)
+{
+    if (dcae_cuda_gemm_takes(op->layer, DCAE_PRECISION_BF16))
+        return dcae_cuda_gemm_rows(program->values[op->out].w);
+    return align_of(program, op);
+}
+
 /* Enough rows that the tiles of one launch fill a device of a hundred multiprocessors. */
-static guint min_rows(const DcaeProgram *program, const DcaeOp *op)
+static guint full_rows(const DcaeProgram *program, const DcaeOp *op, guint align)
 {
     guint value = op->out != DCAE_NO_VALUE ? op->out : op->in;
-    guint align = row_align(program, op);
 
     return dcae_round_up(MAX(dcae_ceil_div(100 * DCAE_MMA_TILE_M, program->values[value].w), 4),
                          align);
+}
+
+static guint min_rows(const DcaeProgram *program, const DcaeOp *op)
+{
+    return full_rows(program, op, align_of(program, op));
+}
+
+static guint min_rows_16(const DcaeProgram *program, const DcaeOp *op)
+{
+    return full_rows(program, op, align_of_16(program, op));
 }
 
 static gsize workspace_bytes(const DcaeProgram *program, const DcaeOp *op, guint rows,
@@ -84,9 +97,11 @@ static gsize workspace_bytes(const DcaeProgram *program, const DcaeOp *op, guint
 
 static void traits(const DcaeBackendParams *params, DcaeTraits *traits)
 {
+    gboolean f32 = params->precision == DCAE_PRECISION_F32;
+
     *traits = (DcaeTraits){
-        .row_align = row_align,
-        .min_rows = min_rows,
+        .row_align = f32 ? align_of : align_of_16,
+        .min_rows = f32 ? min_rows : min_rows_16,
         .workspace = workspace_bytes,
         .element_size = dcae_cuda_element_size(params->precision),
         .backend_params = params,

@@ -16,12 +16,12 @@ static DcaeImage rgb_image(guint8 *pixels, guint w, guint h)
     return image;
 }
 
-static gsize latent_floats(const GoldenCase *c)
+gsize golden_latent_floats(const GoldenCase *c)
 {
     return (gsize)c->latent_c * c->latent_h * c->latent_w;
 }
 
-static DcaeImage *image_views(guint8 *pixels, guint frames, guint w, guint h)
+DcaeImage *golden_image_views(guint8 *pixels, guint frames, guint w, guint h)
 {
     DcaeImage *views = g_new0(DcaeImage, frames);
 
@@ -30,7 +30,7 @@ static DcaeImage *image_views(guint8 *pixels, guint frames, guint w, guint h)
     return views;
 }
 
-static DcaeLatent *latent_views(float *data, guint frames, guint c, guint h, guint w)
+DcaeLatent *golden_latent_views(float *data, guint frames, guint c, guint h, guint w)
 {
     DcaeLatent *views = g_new0(DcaeLatent, frames);
 
@@ -66,10 +66,10 @@ static void run_frames(const GoldenCase *c, DcaeDirection direction, const DcaeB
     guint oc = encode ? c->latent_c : 3, oh = encode ? c->latent_h : c->decoded_h,
           ow = encode ? c->latent_w : c->decoded_w;
     g_autofree DcaeImage *images =
-        image_views(c->pixels, c->frames, c->encode.width, c->encode.height);
-    g_autofree DcaeLatent *latents = latent_views(c->latents_in, c->frames, c->latent_c,
-                                                  c->decode.latent_height, c->decode.latent_width);
-    g_autofree DcaeLatent *outs = latent_views(out, c->frames, oc, oh, ow);
+        golden_image_views(c->pixels, c->frames, c->encode.width, c->encode.height);
+    g_autofree DcaeLatent *latents = golden_latent_views(
+        c->latents_in, c->frames, c->latent_c, c->decode.latent_height, c->decode.latent_width);
+    g_autofree DcaeLatent *outs = golden_latent_views(out, c->frames, oc, oh, ow);
     g_autofree DcaeView *in_views = g_new0(DcaeView, c->frames),
                         *out_views = g_new0(DcaeView, c->frames);
     g_autoptr(GError) error = NULL;
@@ -115,7 +115,7 @@ GoldenResult golden_run(const GoldenCase *c, DcaeDirection direction, const Gold
     g_assert_no_error(error);
 
     GoldenResult result = {.bands = plan->bands};
-    result.n = c->frames * (direction == DCAE_ENCODE ? latent_floats(c)
+    result.n = c->frames * (direction == DCAE_ENCODE ? golden_latent_floats(c)
                                                      : (gsize)3 * c->decoded_h * c->decoded_w);
     result.data = g_new0(float, result.n);
     run_frames(c, direction, backend, instance, batch, result.data);

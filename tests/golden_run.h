@@ -26,4 +26,9 @@ typedef struct {
 /* Runs all frames, in the batches of the case. */
 GoldenResult golden_run(const GoldenCase *c, DcaeDirection direction, const GoldenWay *way);
 
+gsize golden_latent_floats(const GoldenCase *c);
+/* Arrays of `frames` views into one block of memory; free with g_free(). */
+DcaeImage *golden_image_views(guint8 *pixels, guint frames, guint w, guint h);
+DcaeLatent *golden_latent_views(float *data, guint frames, guint c, guint h, guint w);
+
 #endif

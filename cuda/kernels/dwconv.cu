@@ -93,7 +93,7 @@ INLINE void depthwise_store(const DcaeKernelDwconv &p, int n, int y, int x, int 
             out[(long long)i * p.out.pixel_stride] = to_element(sum[i]);
 }
 
-KERNEL __launch_bounds__(DCAE_THREADS) dcae_k_dwconv(const DcaeKernelDwconv p)
+KERNEL __launch_bounds__(DCAE_THREADS, 4) dcae_k_dwconv(const DcaeKernelDwconv p)
 {
     const int i = (int)(blockIdx.x * blockDim.x + threadIdx.x);
     const int x = i / p.store_c * PIXELS, c = i % p.store_c;
