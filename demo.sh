@@ -13,6 +13,7 @@ set -eu -o pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 . "$top/tools/common.sh"
 
+case ${1:-} in -h | --help) sed -n '/^# usage/,/^[^#]/s/^# \?//p' "$0"; exit 0 ;; esac
 [ $# -le 2 ] || die "usage: ./demo.sh [FILE [FRAMES]]"
 file=${1:-$top/examples/sample.webm}
 frames=${2:-50}
@@ -47,8 +48,9 @@ gst-inspect-1.0 dcaeenc >inspect.log 2>&1 || { tail -n 5 inspect.log >&2; die "G
 uri=$(python3 -c 'import pathlib, sys; print(pathlib.Path(sys.argv[1]).as_uri())' "$file")
 
 say "encoding $file"
+# identity ends the stream instead of passing buffer number eos-after.
 launch encode.log -e uridecodebin uri="$uri" caps="video/x-raw(ANY)" expose-all-streams=false ! deinterlace ! \
-    identity eos-after="$frames" ! videoconvert ! dcaeenc "${model[@]}" ! dcaemux ! filesink location=clip.safetensors ||
+    identity eos-after=$((frames + 1)) ! videoconvert ! dcaeenc "${model[@]}" ! dcaemux ! filesink location=clip.safetensors ||
     die "encoding failed; all of it is in $out/encode.log"
 [ -s clip.safetensors ] || die "encoding wrote no clip; see $out/encode.log"
 

@@ -14,7 +14,8 @@ class _Error(c.Structure):
 
 
 class _ModelParams(c.Structure):
-    _fields_ = [("path", c.c_char_p), ("variant", c.c_char_p), ("config", c.c_char_p), ("hub_cache", c.c_char_p)]
+    _fields_ = [("path", c.c_char_p), ("variant", c.c_char_p), ("config", c.c_char_p), ("hub_cache", c.c_char_p),
+                ("hub_only", c.c_int)]
 
 
 class _ModelInfo(c.Structure):

@@ -135,6 +135,9 @@ typedef struct {
     /* Root of the Hugging Face cache; NULL: ~/.cache/huggingface/hub. The caller looks up
      * HF_HUB_CACHE and HF_HOME: the library reads no environment. */
     const char *hub_cache;
+    /* TRUE: path is a repository id and nothing else, also where there is a file of that name. For
+     * names that come from strangers. */
+    gboolean hub_only;
 } DcaeModelParams;
 
 typedef struct {

@@ -213,7 +213,7 @@ static gboolean resolve(Opening *opening, GError **error)
         g_set_error(error, DCAE_ERROR, DCAE_ERROR_NOT_FOUND, "no model is set");
         return FALSE;
     }
-    gboolean exists = g_file_test(path, G_FILE_TEST_EXISTS);
+    gboolean exists = !opening->params->hub_only && g_file_test(path, G_FILE_TEST_EXISTS);
     if (!exists && dcae_hub_is_id(path)) {
         opening->path = dcae_hub_find(path, opening->params->hub_cache, error);
         opening->hub_id = path;

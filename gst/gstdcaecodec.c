@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * gstdcaecodec.c - what dcaeenc and dcaedec share: properties, loading a model
- * on a worker thread, planning, running, statistics, messages. The only file
- * that reads environment variables (HF_HUB_CACHE, HF_HOME and
- * GST_DCAE_MODELS_PATH); knows nothing of latent caps.
+ * gstdcaecodec.c - what dcaeenc and dcaedec share: loading a model on a worker
+ * thread, planning, running, statistics, messages. The properties are in
+ * gstdcaesettings.c, the search for models in gstdcaelookup.c. Knows nothing of
+ * latent caps.
  */
 #include "gstdcaecodec.h"
 
@@ -11,207 +11,23 @@
 
 #include "gstdcaememory.h"
 
-GST_DEBUG_CATEGORY_STATIC (gst_dcae_debug);
+GST_DEBUG_CATEGORY (gst_dcae_debug);
 #define GST_CAT_DEFAULT gst_dcae_debug
 
-#define DEMO_MODEL "demo"
 #define MIB (G_GUINT64_CONSTANT (1) << 20)
 #define PROGRESS_STEP 5         /* per cent between two CONTINUE messages */
 
 enum
 {
-  PROP_0,
-  PROP_MODEL,
-  PROP_VARIANT,
-  PROP_CONFIG,
-  PROP_BACKEND,
-  PROP_DEVICE,
-  PROP_PRECISION,
-  PROP_THREADS,
-  PROP_TILING,
-  PROP_TILE_WIDTH,
-  PROP_TILE_HEIGHT,
-  PROP_TILE_STRIDE_WIDTH,
-  PROP_TILE_STRIDE_HEIGHT,
-  PROP_MEMORY_LIMIT,
-  PROP_BATCH_SIZE,
-  PROP_SLICING,
-  PROP_SCALE_LATENTS,
-  PROP_LATENT_CHANNELS,
-  PROP_ACTIVE_BACKEND,
+  PROP_ACTIVE_BACKEND = GST_DCAE_PROP_STATUS,
   PROP_ACTIVE_TILING,
   PROP_STATS,
 };
-
-#define DEFAULT_DEVICE -1
-#define DEFAULT_TILE 512
-#define DEFAULT_BATCH_SIZE 1
-#define DEFAULT_SCALE_LATENTS TRUE
-
-/* ---- enumerations */
-
-GType
-gst_dcae_backend_get_type (void)
-{
-  static gsize type = 0;
-  static const GEnumValue values[] = {
-    {DCAE_BACKEND_AUTO, "CUDA where a device works, else the CPU", "auto"},
-    {DCAE_BACKEND_CPU, "CPU", "cpu"},
-    {DCAE_BACKEND_CUDA, "NVIDIA GPU", "cuda"},
-    {0, NULL, NULL},
-  };
-
-  if (g_once_init_enter (&type))
-    g_once_init_leave (&type,
-        g_enum_register_static ("GstDcaeBackend", values));
-  return type;
-}
-
-GType
-gst_dcae_precision_get_type (void)
-{
-  static gsize type = 0;
-  static const GEnumValue values[] = {
-    {DCAE_PRECISION_AUTO, "f32 on the CPU, bf16 on CUDA", "auto"},
-    {DCAE_PRECISION_F32, "32-bit floating point", "f32"},
-    {DCAE_PRECISION_BF16, "bfloat16, sums in 32 bits", "bf16"},
-    {DCAE_PRECISION_F16, "16-bit floating point, sums in 32 bits", "f16"},
-    {0, NULL, NULL},
-  };
-
-  if (g_once_init_enter (&type))
-    g_once_init_leave (&type,
-        g_enum_register_static ("GstDcaePrecision", values));
-  return type;
-}
-
-GType
-gst_dcae_tiling_get_type (void)
-{
-  static gsize type = 0;
-  static const GEnumValue values[] = {
-    {DCAE_TILING_AUTO, "Whole frames where they fit memory-limit, else exact",
-        "auto"},
-    {DCAE_TILING_OFF, "Whole frames", "off"},
-    {DCAE_TILING_EXACT, "Bands within memory-limit, same result as off",
-        "exact"},
-    {DCAE_TILING_BLEND, "Overlapping tiles, blended as Diffusers does",
-        "blend"},
-    {0, NULL, NULL},
-  };
-
-  if (g_once_init_enter (&type))
-    g_once_init_leave (&type, g_enum_register_static ("GstDcaeTiling", values));
-  return type;
-}
-
-static const gchar *
-tiling_nick (DcaeTilingMode mode)
-{
-  switch (mode) {
-    case DCAE_TILING_OFF:
-      return "off";
-    case DCAE_TILING_EXACT:
-      return "exact";
-    case DCAE_TILING_BLEND:
-      return "blend";
-    default:
-      return "auto";
-  }
-}
+G_STATIC_ASSERT (PROP_STATS < GST_DCAE_PROP_OWN);
 
 /* ---- properties */
 
-#define RW (G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | \
-    GST_PARAM_MUTABLE_READY)
 #define RO (G_PARAM_READABLE | G_PARAM_STATIC_STRINGS)
-
-static void
-install_model_properties (GObjectClass * klass)
-{
-  g_object_class_install_property (klass, PROP_MODEL,
-      g_param_spec_string ("model", "Model",
-          "Diffusers directory, .safetensors file, or Hugging Face repository "
-          "id (looked up in the local cache, never downloaded); empty: the "
-          "encoder takes the installed demonstration model, the decoder the "
-          "model that the caps name", NULL, RW));
-  g_object_class_install_property (klass, PROP_VARIANT,
-      g_param_spec_string ("variant", "Variant",
-          "Variant of the weight files in a model directory, such as fp16 or "
-          "bf16; empty: the plain files", NULL, RW));
-  g_object_class_install_property (klass, PROP_CONFIG,
-      g_param_spec_string ("config", "Configuration",
-          "For a single file: path of a config.json, or name of a released "
-          "model; empty: inferred from the tensors", NULL, RW));
-  g_object_class_install_property (klass, PROP_BACKEND,
-      g_param_spec_enum ("backend", "Backend",
-          "Where the network runs; one that is asked for and does not work "
-          "is an error", GST_TYPE_DCAE_BACKEND, DCAE_BACKEND_AUTO, RW));
-  g_object_class_install_property (klass, PROP_DEVICE,
-      g_param_spec_int ("device", "Device",
-          "Number of the CUDA device, -1 = any", -1, G_MAXINT - 1,
-          DEFAULT_DEVICE, RW));
-  g_object_class_install_property (klass, PROP_PRECISION,
-      g_param_spec_enum ("precision", "Precision",
-          "Arithmetic of the network; what a machine cannot do is an error",
-          GST_TYPE_DCAE_PRECISION, DCAE_PRECISION_AUTO, RW));
-  g_object_class_install_property (klass, PROP_THREADS,
-      g_param_spec_uint ("threads", "Threads",
-          "CPU threads to use, 0 = one for each processor", 0, 256, 0, RW));
-}
-
-static void
-install_tiling_properties (GObjectClass * klass)
-{
-  g_object_class_install_property (klass, PROP_TILING,
-      g_param_spec_enum ("tiling", "Tiling",
-          "How large frames are cut to save memory", GST_TYPE_DCAE_TILING,
-          DCAE_TILING_AUTO, RW));
-  g_object_class_install_property (klass, PROP_TILE_WIDTH,
-      g_param_spec_uint ("tile-width", "Tile width",
-          "Width of a tile in pixels with tiling=blend; a multiple of the "
-          "model's ratio", 1, G_MAXINT, DEFAULT_TILE, RW));
-  g_object_class_install_property (klass, PROP_TILE_HEIGHT,
-      g_param_spec_uint ("tile-height", "Tile height",
-          "Height of a tile in pixels with tiling=blend; a multiple of the "
-          "model's ratio", 1, G_MAXINT, DEFAULT_TILE, RW));
-  g_object_class_install_property (klass, PROP_TILE_STRIDE_WIDTH,
-      g_param_spec_uint ("tile-stride-width", "Tile stride, horizontal",
-          "Pixels from one tile to the next with tiling=blend, at most "
-          "tile-width; 0 = an overlap of an eighth of the tile, rounded up to "
-          "a multiple of the model's ratio", 0, G_MAXINT, 0, RW));
-  g_object_class_install_property (klass, PROP_TILE_STRIDE_HEIGHT,
-      g_param_spec_uint ("tile-stride-height", "Tile stride, vertical",
-          "Pixels from one row of tiles to the next with tiling=blend, at most "
-          "tile-height; 0 = an overlap of an eighth of the tile, rounded up to "
-          "a multiple of the model's ratio", 0, G_MAXINT, 0, RW));
-  g_object_class_install_property (klass, PROP_MEMORY_LIMIT,
-      g_param_spec_uint64 ("memory-limit", "Memory limit",
-          "Most memory for activations in MiB, weights not counted; 0 = half "
-          "of what is free when caps are set", 0, G_MAXUINT64 / MIB, 0, RW));
-}
-
-static void
-install_stream_properties (GObjectClass * klass)
-{
-  g_object_class_install_property (klass, PROP_BATCH_SIZE,
-      g_param_spec_uint ("batch-size", "Batch size",
-          "Frames that run together; adds a latency of one frame less than "
-          "this, and memory", 1, GST_DCAE_MAX_BATCH, DEFAULT_BATCH_SIZE, RW));
-  g_object_class_install_property (klass, PROP_SLICING,
-      g_param_spec_boolean ("slicing", "Slicing",
-          "Run frames one at a time to save memory; excludes batch-size above "
-          "1", FALSE, RW));
-  g_object_class_install_property (klass, PROP_SCALE_LATENTS,
-      g_param_spec_boolean ("scale-latents", "Scale latents",
-          "Latents are multiplied by the model's scaling_factor, as diffusion "
-          "models take them; the decoder follows the caps where they say so",
-          DEFAULT_SCALE_LATENTS, RW));
-  g_object_class_install_property (klass, PROP_LATENT_CHANNELS,
-      g_param_spec_uint ("latent-channels", "Latent channels",
-          "Use only so many of the first latent channels, for models made for "
-          "that (DC-AE 1.5); 0 = all", 0, G_MAXINT, 0, RW));
-}
 
 static void
 install_status_properties (GObjectClass * klass)
@@ -236,99 +52,18 @@ gst_dcae_codec_class_init (GObjectClass * klass)
 {
   GST_DEBUG_CATEGORY_INIT (gst_dcae_debug, "dcae", 0, "DC-AE codec");
 
-  install_model_properties (klass);
-  install_tiling_properties (klass);
-  install_stream_properties (klass);
+  gst_dcae_settings_install (klass);
   install_status_properties (klass);
-
-  gst_type_mark_as_plugin_api (GST_TYPE_DCAE_BACKEND, 0);
-  gst_type_mark_as_plugin_api (GST_TYPE_DCAE_PRECISION, 0);
-  gst_type_mark_as_plugin_api (GST_TYPE_DCAE_TILING, 0);
-}
-
-static void
-take_string (gchar ** field, const GValue * value)
-{
-  const gchar *string = g_value_get_string (value);
-
-  g_free (*field);
-  *field = string && string[0] ? g_strdup (string) : NULL;
-}
-
-static gboolean
-set_stream_property (GstDcaeSettings * s, guint prop_id, const GValue * value)
-{
-  switch (prop_id) {
-    case PROP_TILING:
-      s->tiling = g_value_get_enum (value);
-      break;
-    case PROP_TILE_WIDTH:
-      s->tile_width = g_value_get_uint (value);
-      break;
-    case PROP_TILE_HEIGHT:
-      s->tile_height = g_value_get_uint (value);
-      break;
-    case PROP_TILE_STRIDE_WIDTH:
-      s->tile_stride_width = g_value_get_uint (value);
-      break;
-    case PROP_TILE_STRIDE_HEIGHT:
-      s->tile_stride_height = g_value_get_uint (value);
-      break;
-    case PROP_MEMORY_LIMIT:
-      s->memory_limit = g_value_get_uint64 (value);
-      break;
-    case PROP_BATCH_SIZE:
-      s->batch_size = g_value_get_uint (value);
-      break;
-    case PROP_SLICING:
-      s->slicing = g_value_get_boolean (value);
-      break;
-    case PROP_SCALE_LATENTS:
-      s->scale_latents = g_value_get_boolean (value);
-      break;
-    case PROP_LATENT_CHANNELS:
-      s->latent_channels = g_value_get_uint (value);
-      break;
-    default:
-      return FALSE;
-  }
-  return TRUE;
 }
 
 gboolean
 gst_dcae_codec_set_property (GstDcaeCodec * self, guint prop_id,
     const GValue * value)
 {
-  GstDcaeSettings *s = &self->settings;
-  gboolean known = TRUE;
+  gboolean known;
 
   GST_OBJECT_LOCK (self->element);
-  switch (prop_id) {
-    case PROP_MODEL:
-      take_string (&s->model, value);
-      break;
-    case PROP_VARIANT:
-      take_string (&s->variant, value);
-      break;
-    case PROP_CONFIG:
-      take_string (&s->config, value);
-      break;
-    case PROP_BACKEND:
-      s->backend = g_value_get_enum (value);
-      break;
-    case PROP_DEVICE:
-      s->device = g_value_get_int (value);
-      break;
-    case PROP_PRECISION:
-      s->precision = g_value_get_enum (value);
-      break;
-    case PROP_THREADS:
-      s->threads = g_value_get_uint (value);
-      break;
-    default:
-      known = set_stream_property (s, prop_id, value);
-      break;
-  }
+  known = gst_dcae_settings_set (&self->settings, prop_id, value);
   GST_OBJECT_UNLOCK (self->element);
   return known;
 }
@@ -359,42 +94,11 @@ make_stats (GstDcaeCodec * self)
       "peak-bytes", G_TYPE_UINT64, self->peak_bytes, NULL);
 }
 
+/* Called with the object lock. */
 static gboolean
-get_stream_property (GstDcaeCodec * self, guint prop_id, GValue * value)
+get_status_property (GstDcaeCodec * self, guint prop_id, GValue * value)
 {
-  const GstDcaeSettings *s = &self->settings;
-
   switch (prop_id) {
-    case PROP_TILING:
-      g_value_set_enum (value, s->tiling);
-      break;
-    case PROP_TILE_WIDTH:
-      g_value_set_uint (value, s->tile_width);
-      break;
-    case PROP_TILE_HEIGHT:
-      g_value_set_uint (value, s->tile_height);
-      break;
-    case PROP_TILE_STRIDE_WIDTH:
-      g_value_set_uint (value, s->tile_stride_width);
-      break;
-    case PROP_TILE_STRIDE_HEIGHT:
-      g_value_set_uint (value, s->tile_stride_height);
-      break;
-    case PROP_MEMORY_LIMIT:
-      g_value_set_uint64 (value, s->memory_limit);
-      break;
-    case PROP_BATCH_SIZE:
-      g_value_set_uint (value, s->batch_size);
-      break;
-    case PROP_SLICING:
-      g_value_set_boolean (value, s->slicing);
-      break;
-    case PROP_SCALE_LATENTS:
-      g_value_set_boolean (value, s->scale_latents);
-      break;
-    case PROP_LATENT_CHANNELS:
-      g_value_set_uint (value, s->latent_channels);
-      break;
     case PROP_ACTIVE_BACKEND:
       g_value_set_static_string (value, self->active_backend);
       break;
@@ -413,57 +117,13 @@ get_stream_property (GstDcaeCodec * self, guint prop_id, GValue * value)
 gboolean
 gst_dcae_codec_get_property (GstDcaeCodec * self, guint prop_id, GValue * value)
 {
-  const GstDcaeSettings *s = &self->settings;
-  gboolean known = TRUE;
+  gboolean known;
 
   GST_OBJECT_LOCK (self->element);
-  switch (prop_id) {
-    case PROP_MODEL:
-      g_value_set_string (value, s->model);
-      break;
-    case PROP_VARIANT:
-      g_value_set_string (value, s->variant);
-      break;
-    case PROP_CONFIG:
-      g_value_set_string (value, s->config);
-      break;
-    case PROP_BACKEND:
-      g_value_set_enum (value, s->backend);
-      break;
-    case PROP_DEVICE:
-      g_value_set_int (value, s->device);
-      break;
-    case PROP_PRECISION:
-      g_value_set_enum (value, s->precision);
-      break;
-    case PROP_THREADS:
-      g_value_set_uint (value, s->threads);
-      break;
-    default:
-      known = get_stream_property (self, prop_id, value);
-      break;
-  }
+  known = gst_dcae_settings_get (&self->settings, prop_id, value) ||
+      get_status_property (self, prop_id, value);
   GST_OBJECT_UNLOCK (self->element);
   return known;
-}
-
-static void
-settings_clear (GstDcaeSettings * s)
-{
-  g_free (s->model);
-  g_free (s->variant);
-  g_free (s->config);
-  memset (s, 0, sizeof (*s));
-}
-
-static void
-settings_copy (GstDcaeSettings * dest, const GstDcaeSettings * src)
-{
-  settings_clear (dest);
-  *dest = *src;
-  dest->model = g_strdup (src->model);
-  dest->variant = g_strdup (src->variant);
-  dest->config = g_strdup (src->config);
 }
 
 /* ---- errors */
@@ -545,202 +205,6 @@ gst_dcae_codec_post_error (GstDcaeCodec * self, const gchar * doing,
   g_error_free (error);
 }
 
-/* ---- where models are */
-
-/* The root of the Hugging Face cache, or NULL for the library's default. */
-static gchar *
-find_hub_cache (void)
-{
-  const gchar *cache = g_getenv ("HF_HUB_CACHE");
-  const gchar *home = g_getenv ("HF_HOME");
-  gchar *path;
-
-  if (cache && cache[0])
-    path = g_strdup (cache);
-  else if (home && home[0])
-    path = g_build_filename (home, "hub", NULL);
-  else
-    return NULL;
-
-  if (g_str_has_prefix (path, "~/")) {
-    gchar *full = g_build_filename (g_get_home_dir (), path + 2, NULL);
-
-    g_free (path);
-    path = full;
-  }
-  return path;
-}
-
-/* The directory of an installed model, or NULL. */
-static gchar *
-find_installed (const gchar * name)
-{
-  const gchar *env = g_getenv ("GST_DCAE_MODELS_PATH");
-  gchar *list = g_strconcat (env ? env : "", G_SEARCHPATH_SEPARATOR_S,
-      DCAE_DATADIR "/models", NULL);
-  gchar **dirs = g_strsplit (list, G_SEARCHPATH_SEPARATOR_S, -1);
-  gchar *found = NULL;
-
-  for (guint i = 0; dirs[i] && !found; i++) {
-    if (dirs[i][0] == '\0')
-      continue;
-    found = g_build_filename (dirs[i], name, NULL);
-    if (!g_file_test (found, G_FILE_TEST_IS_DIR))
-      g_clear_pointer (&found, g_free);
-  }
-  g_strfreev (dirs);
-  g_free (list);
-  return found;
-}
-
-/* Names come from strangers' files: only a repository id or a plain name may
- * be looked up, nothing that could lead elsewhere. */
-static gboolean
-is_model_name (const gchar * name)
-{
-  guint slashes = 0;
-
-  if (name[0] == '.' || name[0] == '/' || name[0] == '\0')
-    return FALSE;
-  for (const gchar * p = name; *p; p++) {
-    if (*p == '/') {
-      if (++slashes > 1 || p[1] == '\0' || p[1] == '.')
-        return FALSE;
-    } else if (!g_ascii_isalnum (*p) && !strchr ("-_.", *p)) {
-      return FALSE;
-    }
-  }
-  return strstr (name, "..") == NULL;
-}
-
-static DcaeModel *
-open_model (GstDcaeCodec * self, const gchar * path, GError ** error)
-{
-  gchar *hub_cache = find_hub_cache ();
-  DcaeModelParams params = {
-    .path = path,
-    .variant = self->used.variant,
-    .config = self->used.config,
-    .hub_cache = hub_cache,
-  };
-  DcaeModel *model;
-
-  GST_INFO_OBJECT (self->element, "opening model %s, cache %s", path,
-      hub_cache ? hub_cache : "(default)");
-  model = dcae_model_open (&params, error);
-  g_free (hub_cache);
-  return model;
-}
-
-/* A path, a repository id, or the name of an installed model. */
-static DcaeModel *
-open_named (GstDcaeCodec * self, const gchar * name, GError ** error)
-{
-  gchar *installed = NULL;
-  DcaeModel *model;
-
-  if (!g_file_test (name, G_FILE_TEST_EXISTS) && is_model_name (name))
-    installed = find_installed (name);
-  model = open_model (self, installed ? installed : name, error);
-  g_free (installed);
-  return model;
-}
-
-static DcaeModel *
-open_demo (GstDcaeCodec * self, GError ** error)
-{
-  gchar *path = find_installed (DEMO_MODEL);
-  DcaeModel *model;
-
-  if (!path) {
-    g_set_error (error, DCAE_ERROR, DCAE_ERROR_NOT_FOUND,
-        "no model property was set and the demonstration model is not "
-        "installed below %s", DCAE_DATADIR "/models");
-    return NULL;
-  }
-  model = open_model (self, path, error);
-  g_free (path);
-  return model;
-}
-
-/* The error for latents whose model is not known. */
-static void
-set_no_model_error (GstDcaeCodec * self, const gchar * why, GError ** error)
-{
-  gchar *ratio = self->request_ratio ?
-      g_strdup_printf ("ratio %u", self->request_ratio) :
-      g_strdup ("an unknown ratio");
-
-  g_set_error (error, DCAE_ERROR, DCAE_ERROR_NOT_FOUND,
-      "%s; the latents have %s and %u channels: set the model property to the "
-      "model that made them", why, ratio, self->request_channels);
-  g_free (ratio);
-}
-
-/* The model that caps name. Its hash must agree where they give one. */
-static DcaeModel *
-open_requested (GstDcaeCodec * self, GError ** error)
-{
-  const gchar *name = self->request_name;
-  GError *cause = NULL;
-  DcaeModel *model = NULL;
-  gchar *why = NULL;
-
-  if (!is_model_name (name)) {
-    why = g_strdup_printf ("the caps name the model '%s', which is neither a "
-        "repository id nor the name of an installed model", name);
-  } else if (!(model = open_named (self, name, &cause))) {
-    if (!g_error_matches (cause, DCAE_ERROR, DCAE_ERROR_NOT_FOUND)) {
-      g_propagate_error (error, cause);
-      return NULL;
-    }
-    why = g_strdup_printf ("the caps name the model '%s': %s", name,
-        cause->message);
-    g_error_free (cause);
-  } else if (self->request_hash &&
-      strcmp (dcae_model_info (model)->hash, self->request_hash) != 0) {
-    why = g_strdup_printf ("the caps name the model '%s' with hash %s, but the "
-        "one found has hash %s", name, self->request_hash,
-        dcae_model_info (model)->hash);
-    g_clear_pointer (&model, dcae_model_unref);
-  }
-  if (why)
-    set_no_model_error (self, why, error);
-  g_free (why);
-  return model;
-}
-
-/* The demonstration model, where unnamed latents have its shape. */
-static DcaeModel *
-open_demo_for_shape (GstDcaeCodec * self, GError ** error)
-{
-  DcaeModel *model = open_demo (self, NULL);
-  const DcaeModelInfo *info;
-
-  if (model) {
-    info = dcae_model_info (model);
-    if (info->latent_channels == self->request_channels &&
-        (!self->request_ratio || info->ratio == self->request_ratio) &&
-        (!self->request_hash || !strcmp (info->hash, self->request_hash)))
-      return model;
-    dcae_model_unref (model);
-  }
-  set_no_model_error (self, "the caps name no model", error);
-  return NULL;
-}
-
-static DcaeModel *
-choose_model (GstDcaeCodec * self, GError ** error)
-{
-  if (self->used.model)
-    return open_named (self, self->used.model, error);
-  if (self->direction == DCAE_ENCODE)
-    return open_demo (self, error);
-  if (self->request_name)
-    return open_requested (self, error);
-  return open_demo_for_shape (self, error);
-}
-
 /* ---- loading */
 
 /* Progress of the worker: which message is open, what was said last. */
@@ -806,8 +270,13 @@ load_codec (GstDcaeCodec * self, Progress * progress, GError ** error)
     .progress = on_progress,
     .progress_data = progress,
   };
+  const GstDcaeLookup lookup = {
+    .element = self->element,
+    .settings = s,
+    .request = self->has_request ? &self->request : NULL,
+  };
 
-  self->model = choose_model (self, error);
+  self->model = gst_dcae_lookup_model (&lookup, error);
   if (!self->model)
     return FALSE;
 
@@ -878,9 +347,11 @@ unload (GstDcaeCodec * self)
   g_clear_pointer (&self->model, dcae_model_unref);
   g_mutex_unlock (&self->lock);
 
-  g_clear_pointer (&self->request_name, g_free);
-  g_clear_pointer (&self->request_hash, g_free);
-  self->request_channels = self->request_ratio = 0;
+  g_free ((gchar *) self->request.name);
+  g_free ((gchar *) self->request.hash);
+  self->request = (GstDcaeModelRequest) {
+  NULL};
+  self->has_request = FALSE;
 }
 
 /* TRUE where the model that is there, or on its way, is the one to use. */
@@ -892,10 +363,10 @@ satisfies (GstDcaeCodec * self, const GstDcaeModelRequest * request)
   if (self->used.model || !request)
     return TRUE;
   if (self->load_state == GST_DCAE_LOAD_RUNNING)
-    return g_strcmp0 (request->name, self->request_name) == 0 &&
-        g_strcmp0 (request->hash, self->request_hash) == 0 &&
-        request->channels == self->request_channels &&
-        request->ratio == self->request_ratio;
+    return g_strcmp0 (request->name, self->request.name) == 0 &&
+        g_strcmp0 (request->hash, self->request.hash) == 0 &&
+        request->channels == self->request.channels &&
+        request->ratio == self->request.ratio;
   if (self->load_state != GST_DCAE_LOAD_DONE)
     return FALSE;
 
@@ -933,10 +404,10 @@ gst_dcae_codec_load (GstDcaeCodec * self, const GstDcaeModelRequest * request)
     return;
 
   if (request) {
-    self->request_name = g_strdup (request->name);
-    self->request_hash = g_strdup (request->hash);
-    self->request_channels = request->channels;
-    self->request_ratio = request->ratio;
+    self->has_request = TRUE;
+    self->request = *request;
+    self->request.name = g_strdup (request->name);
+    self->request.hash = g_strdup (request->hash);
   }
   g_mutex_lock (&self->lock);
   self->load_state = GST_DCAE_LOAD_RUNNING;
@@ -994,35 +465,23 @@ gst_dcae_codec_init (GstDcaeCodec * self, GstElement * element,
   self->direction = direction;
   g_mutex_init (&self->lock);
   g_cond_init (&self->cond);
-
-  self->settings.device = DEFAULT_DEVICE;
-  self->settings.tile_width = DEFAULT_TILE;
-  self->settings.tile_height = DEFAULT_TILE;
-  self->settings.batch_size = DEFAULT_BATCH_SIZE;
-  self->settings.scale_latents = DEFAULT_SCALE_LATENTS;
+  gst_dcae_settings_init (&self->settings);
 }
 
 void
 gst_dcae_codec_clear (GstDcaeCodec * self)
 {
   gst_dcae_codec_stop (self);
-  settings_clear (&self->settings);
+  gst_dcae_settings_clear (&self->settings);
   g_cond_clear (&self->cond);
   g_mutex_clear (&self->lock);
-}
-
-static gboolean
-has_tile_settings (const GstDcaeSettings * s)
-{
-  return s->tile_width != DEFAULT_TILE || s->tile_height != DEFAULT_TILE ||
-      s->tile_stride_width || s->tile_stride_height;
 }
 
 gboolean
 gst_dcae_codec_start (GstDcaeCodec * self)
 {
   GST_OBJECT_LOCK (self->element);
-  settings_copy (&self->used, &self->settings);
+  gst_dcae_settings_copy (&self->used, &self->settings);
   self->started = TRUE;
   self->active_backend = self->active_tiling = NULL;
   self->frames = self->dropped = self->peak_bytes = 0;
@@ -1042,10 +501,12 @@ gst_dcae_codec_start (GstDcaeCodec * self)
     gst_dcae_codec_stop (self);
     return FALSE;
   }
-  if (self->used.tiling != DCAE_TILING_BLEND && has_tile_settings (&self->used))
+  if (self->used.tiling != DCAE_TILING_BLEND &&
+      gst_dcae_settings_has_tiles (&self->used))
     GST_ELEMENT_WARNING (self->element, LIBRARY, SETTINGS,
         ("tile sizes and strides have no effect with tiling=%s, only with "
-            "tiling=blend", tiling_nick (self->used.tiling)), (NULL));
+            "tiling=blend", gst_dcae_tiling_to_string (self->used.tiling)),
+        (NULL));
   return TRUE;
 }
 
@@ -1056,7 +517,7 @@ gst_dcae_codec_stop (GstDcaeCodec * self)
   unload (self);
 
   GST_OBJECT_LOCK (self->element);
-  settings_clear (&self->used);
+  gst_dcae_settings_clear (&self->used);
   self->started = FALSE;
   GST_OBJECT_UNLOCK (self->element);
 }
@@ -1149,13 +610,6 @@ resolve_memory_limit (GstDcaeCodec * self)
   return available / 2;
 }
 
-/* The default tile is the library's: 512 rounded to what the model allows. */
-static guint
-tile_or_default (guint tile)
-{
-  return tile == DEFAULT_TILE ? 0 : tile;
-}
-
 static void
 report_plan (GstDcaeCodec * self, const DcaeGeometry * geometry)
 {
@@ -1166,12 +620,12 @@ report_plan (GstDcaeCodec * self, const DcaeGeometry * geometry)
       " KiB of %" G_GUINT64_FORMAT " KiB allowed, weights %" G_GUINT64_FORMAT
       " KiB", plan->width, plan->height, plan->latent_channels,
       plan->latent_height, plan->latent_width, geometry->batch,
-      tiling_nick (plan->tiling), plan->bands, plan->tiles,
+      gst_dcae_tiling_to_string (plan->tiling), plan->bands, plan->tiles,
       plan->activation_bytes / 1024, geometry->tiling.memory_limit / 1024,
       plan->weight_bytes / 1024);
 
   GST_OBJECT_LOCK (self->element);
-  self->active_tiling = tiling_nick (plan->tiling);
+  self->active_tiling = gst_dcae_tiling_to_string (plan->tiling);
   self->peak_bytes = MAX (self->peak_bytes, plan->activation_bytes);
   GST_OBJECT_UNLOCK (self->element);
   g_object_notify (G_OBJECT (self->element), "active-tiling");
@@ -1184,8 +638,8 @@ gst_dcae_codec_configure (GstDcaeCodec * self, DcaeGeometry * geometry)
   GError *error = NULL;
 
   geometry->tiling.mode = s->tiling;
-  geometry->tiling.tile_width = tile_or_default (s->tile_width);
-  geometry->tiling.tile_height = tile_or_default (s->tile_height);
+  geometry->tiling.tile_width = gst_dcae_settings_tile (s->tile_width);
+  geometry->tiling.tile_height = gst_dcae_settings_tile (s->tile_height);
   geometry->tiling.stride_width = s->tile_stride_width;
   geometry->tiling.stride_height = s->tile_stride_height;
   geometry->tiling.memory_limit = resolve_memory_limit (self);
@@ -1245,75 +699,6 @@ gst_dcae_codec_count_dropped (GstDcaeCodec * self)
   GST_OBJECT_LOCK (self->element);
   self->dropped++;
   GST_OBJECT_UNLOCK (self->element);
-}
-
-/* Luma weights; where the caps name no matrix, those that GStreamer takes for
- * a picture of that height. */
-static void
-get_luma_weights (const GstVideoInfo * info, gdouble * kr, gdouble * kb)
-{
-  GstVideoColorMatrix matrix = info->colorimetry.matrix;
-
-  if (!gst_video_color_matrix_get_Kr_Kb (matrix, kr, kb)) {
-    matrix = GST_VIDEO_INFO_HEIGHT (info) > 576 ? GST_VIDEO_COLOR_MATRIX_BT709 :
-        GST_VIDEO_COLOR_MATRIX_BT601;
-    gst_video_color_matrix_get_Kr_Kb (matrix, kr, kb);
-  }
-}
-
-/* RGBx and its kin have no component for the padding byte: it is the one that
- * R, G and B leave. */
-static void
-set_padding_component (DcaeImage * image, GstVideoFrame * frame)
-{
-  const GstVideoFormatInfo *finfo = frame->info.finfo;
-  guint offset = 0 + 1 + 2 + 3;
-
-  for (guint i = 0; i < 3; i++)
-    offset -= GST_VIDEO_FORMAT_INFO_POFFSET (finfo, i);
-  image->component[3] = (DcaeComponent) {
-  (guint8 *) GST_VIDEO_FRAME_PLANE_DATA (frame, 0) + offset,
-        GST_VIDEO_FRAME_PLANE_STRIDE (frame, 0), 4};
-}
-
-void
-gst_dcae_image_from_frame (DcaeImage * image, GstVideoFrame * frame)
-{
-  const GstVideoInfo *info = &frame->info;
-  const GstVideoFormatInfo *finfo = info->finfo;
-
-  memset (image, 0, sizeof (*image));
-  image->memory = DCAE_MEMORY_HOST;
-  image->width = GST_VIDEO_FRAME_WIDTH (frame);
-  image->height = GST_VIDEO_FRAME_HEIGHT (frame);
-  image->full_range =
-      info->colorimetry.range == GST_VIDEO_COLOR_RANGE_0_255;
-
-  for (guint i = 0; i < GST_VIDEO_FRAME_N_COMPONENTS (frame); i++)
-    image->component[i] = (DcaeComponent) {
-    GST_VIDEO_FRAME_COMP_DATA (frame, i),
-          GST_VIDEO_FRAME_COMP_STRIDE (frame, i),
-          GST_VIDEO_FRAME_COMP_PSTRIDE (frame, i)};
-
-  if (GST_VIDEO_FORMAT_INFO_IS_YUV (finfo)) {
-    GstVideoChromaSite site = info->chroma_site;
-
-    image->color = DCAE_COLOR_YUV;
-    image->chroma_w_shift = GST_VIDEO_FORMAT_INFO_W_SUB (finfo, 1);
-    image->chroma_h_shift = GST_VIDEO_FORMAT_INFO_H_SUB (finfo, 1);
-    get_luma_weights (info, &image->kr, &image->kb);
-    if (site == GST_VIDEO_CHROMA_SITE_UNKNOWN)
-      site = GST_VIDEO_CHROMA_SITE_MPEG2;
-    image->chroma_x = site & GST_VIDEO_CHROMA_SITE_H_COSITED ? 0.0 : 0.5;
-    image->chroma_y = site & GST_VIDEO_CHROMA_SITE_V_COSITED ? 0.0 : 0.5;
-  } else if (GST_VIDEO_FORMAT_INFO_IS_GRAY (finfo)) {
-    image->color = DCAE_COLOR_GRAY;
-  } else {
-    image->color = DCAE_COLOR_RGB;
-    if (GST_VIDEO_FORMAT_INFO_N_COMPONENTS (finfo) == 3 &&
-        GST_VIDEO_FORMAT_INFO_PSTRIDE (finfo, 0) == 4)
-      set_padding_component (image, frame);
-  }
 }
 
 /* ---- pads */

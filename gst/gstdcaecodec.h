@@ -16,52 +16,13 @@
 #include <gst/gst.h>
 #include <gst/video/video.h>
 
+#include "gstdcaelookup.h"
+#include "gstdcaesettings.h"
+
 G_BEGIN_DECLS
-
-/* Raw video of both elements. GRAY8 is replicated on encode and BT.709 luma on
- * decode; alpha is ignored on encode and opaque on decode. */
-#define GST_DCAE_RAW_FORMATS \
-  "{ RGB, BGR, RGBx, BGRx, xRGB, xBGR, RGBA, BGRA, ARGB, ABGR, GBR, GRAY8, " \
-  "NV12, I420 }"
-
-#define GST_DCAE_MAX_BATCH 64
 
 /* Properties of an element that are not shared start here. */
 #define GST_DCAE_PROP_OWN 100
-
-#define GST_TYPE_DCAE_BACKEND (gst_dcae_backend_get_type ())
-GType gst_dcae_backend_get_type (void);
-#define GST_TYPE_DCAE_PRECISION (gst_dcae_precision_get_type ())
-GType gst_dcae_precision_get_type (void);
-#define GST_TYPE_DCAE_TILING (gst_dcae_tiling_get_type ())
-GType gst_dcae_tiling_get_type (void);
-
-/* Values of the shared properties. Strings are owned; "" is kept as NULL. */
-typedef struct
-{
-  gchar *model, *variant, *config;
-  DcaeBackendKind backend;
-  gint device;                  /* -1: any */
-  DcaePrecision precision;
-  guint threads;                /* 0: all */
-  DcaeTilingMode tiling;
-  guint tile_width, tile_height;        /* pixels */
-  guint tile_stride_width, tile_stride_height;  /* pixels; 0: seven eighths */
-  guint64 memory_limit;         /* MiB; 0: half of what is free */
-  guint batch_size;
-  gboolean slicing;
-  gboolean scale_latents;
-  guint latent_channels;        /* 0: all */
-} GstDcaeSettings;
-
-/* What a latent stream says about its model. Strings are borrowed. */
-typedef struct
-{
-  const gchar *name;            /* NULL: not named */
-  const gchar *hash;            /* NULL: not given */
-  guint channels;
-  guint ratio;                  /* 0: not given */
-} GstDcaeModelRequest;
 
 typedef enum
 {
@@ -98,8 +59,9 @@ typedef struct
   DcaeCodec *codec;
 
   GThread *loader;
-  gchar *request_name, *request_hash;
-  guint request_channels, request_ratio;
+  /* What load() was asked for; its strings are owned. */
+  gboolean has_request;
+  GstDcaeModelRequest request;
 
   /* Streaming thread. failed: an error was posted that ends the stream. */
   gboolean failed;
@@ -162,9 +124,6 @@ GstFlowReturn gst_dcae_codec_run (GstDcaeCodec * self,
     const DcaeImage * images, const DcaeLatent * latents, guint n,
     guint first);
 void gst_dcae_codec_count_dropped (GstDcaeCodec * self);
-
-/* Describes a mapped frame to the library; it borrows the frame. */
-void gst_dcae_image_from_frame (DcaeImage * image, GstVideoFrame * frame);
 
 /* ---- pads */
 

@@ -39,6 +39,7 @@
 #include <string.h>
 
 #include "gstdcaecodec.h"
+#include "gstdcaeimage.h"
 #include "gstdcaelatent.h"
 
 GST_DEBUG_CATEGORY_STATIC (gst_dcae_dec_debug);

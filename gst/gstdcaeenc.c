@@ -37,6 +37,7 @@
 #include "gstdcaeenc.h"
 
 #include "gstdcaecodec.h"
+#include "gstdcaeimage.h"
 #include "gstdcaelatent.h"
 
 GST_DEBUG_CATEGORY_STATIC (gst_dcae_enc_debug);

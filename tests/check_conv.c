@@ -65,15 +65,16 @@ static void case_layer(Case *k, const Form *form)
                      .below = l->ksize / 2};
 }
 
-static void case_name(Case *k, guint h, guint w)
+static void case_name(Case *k, guint h, guint w, CheckFill fill)
 {
+    static const char *const fill_names[] = {"", " zero", " constant", " mixed"};
     const DcaeLayer *l = &k->layer;
-    g_snprintf(k->name, sizeof k->name, "%s %u->%u%s%s%s%s%s%s%s%s %ux%u",
+    g_snprintf(k->name, sizeof k->name, "%s %u->%u%s%s%s%s%s%s%s%s %ux%u%s",
                l->kind == DCAE_OP_LINEAR ? "linear" : "conv", l->in_c, l->conv_c,
                l->stride == 2 ? " stride2" : "", l->nearest2 ? " nearest2" : "",
                l->bias ? " bias" : "", act_names[l->act], shuffle_names[l->shuffle],
                shortcut_names[l->shortcut], l->norm == DCAE_NORM_RMS ? " rms" : "",
-               l->residual ? " residual" : "", w, h);
+               l->residual ? " residual" : "", w, h, fill_names[fill]);
 }
 
 /* h, w: the input's size. The op takes in_c0 and out_c0 channels behind the first. */
@@ -162,15 +163,24 @@ static double *dense(const CheckTensor *t)
 
 /* The error of a chain of k products grows like sqrt(k) roundings of its running sum; five
  * roundings are for what follows the sum. The worst error over many seeds was 0.4 of this.
- * Winograd's is the same with normal numbers; but it takes the neighbours of a pixel along, so
- * where they are much larger than the pixel's own terms, or all equal, when the errors of the
- * weights do not average out, it reached 3.7 times as much. */
+ * Winograd's is the same with normal numbers. In a constant picture the errors of the weights do
+ * not average out: it reached 3.7 times as much. And it takes the neighbours of a pixel along,
+ * which with mixed magnitudes can be much larger than the pixel's own terms: 17 times. */
 static double tolerance(const DcaeLayer *l, CheckFill fill)
 {
     double terms = (double)l->in_c * l->ksize * l->ksize;
     gboolean transformed = l->ksize == 3 && l->stride == 1 && l->in_c >= 16;
-    double factor = transformed && fill != CHECK_NORMAL ? 8 : 1;
+    double factor = !transformed || fill == CHECK_NORMAL ? 1 : fill == CHECK_MIXED ? 40 : 8;
     return ldexp(1, -24) * (5 + 2 * sqrt(terms)) * factor;
+}
+
+/* Of a whole picture of normal numbers. Measured: 1.2e-6 direct and 2.1e-6 by Winograd's transform
+ * at 512 channels, with the root of the number of terms below; a third more is allowed. Other
+ * points than those chosen fail here. */
+static double relative_tolerance(const DcaeLayer *l)
+{
+    double terms = (double)l->in_c * l->ksize * l->ksize;
+    return 1.3 * (3e-7 + 1.9e-6 * sqrt(terms / 4608));
 }
 
 static void compare(Check *check, const Case *k, CheckFill fill)
@@ -188,8 +198,11 @@ static void compare(Check *check, const Case *k, CheckFill fill)
     def.in = in;
     def.residual = residual;
     def_conv(&def);
+    double errors = 0, squares = 0;
     for (gsize i = 0; i < n; i++) {
         double error = fabs(got[i] - def.out[i]);
+        errors += error * error;
+        squares += def.out[i] * def.out[i];
         if (!(error <= allowed * def.scale[i]))
             check_fail(check,
                        "%s: pixel (%" G_GSIZE_FORMAT ", %" G_GSIZE_FORMAT
@@ -197,6 +210,10 @@ static void compare(Check *check, const Case *k, CheckFill fill)
                        k->name, i / l->out_c % def.out_w, i / l->out_c / def.out_w, i % l->out_c,
                        got[i], def.out[i], error / (allowed * def.scale[i]));
     }
+    double relative = sqrt(errors / squares);
+    if (fill == CHECK_NORMAL && n >= 2000 && !(relative <= relative_tolerance(l)))
+        check_fail(check, "%s: relative L2 error is %.3g, not below %.3g", k->name, relative,
+                   relative_tolerance(l));
     g_free(in);
     g_free(residual);
     g_free(got);
@@ -254,7 +271,7 @@ static void check_form(Check *check, const Form *form, guint h, guint w, CheckFi
     Case k = {0};
     gboolean offsets = form->shortcut == DCAE_SHORTCUT_NONE && fill == CHECK_NORMAL;
     case_layer(&k, form);
-    case_name(&k, h, w);
+    case_name(&k, h, w, fill);
     if (!check_begin(check, k.name))
         return;
     guint in_c0 = offsets ? check_range(check, 0, 5) : 0;
@@ -290,6 +307,8 @@ static const Form forms[] = {
     {.in_c = 40, .conv_c = 72, .bias = TRUE, .act = DCAE_ACT_RELU, .norm = DCAE_NORM_RMS},
     {.in_c = 128, .conv_c = 128, .norm = DCAE_NORM_RMS, .residual = TRUE},
     {.in_c = 272, .conv_c = 48, .bias = TRUE, .act = DCAE_ACT_GELU},
+    {.in_c = 512, .conv_c = 24, .bias = TRUE},
+    {.in_c = 512, .conv_c = 24, .nearest2 = TRUE},
     {.in_c = 64, .conv_c = 16, .bias = TRUE, .shortcut = DCAE_SHORTCUT_MEAN},
     {.in_c = 16, .conv_c = 64, .bias = TRUE, .shortcut = DCAE_SHORTCUT_REPEAT},
     {.in_c = 3, .conv_c = 8, .bias = TRUE, .shuffle = DCAE_SHUFFLE_DOWN},
@@ -433,7 +452,7 @@ static void bench_form(Check *check, const Form *form, guint h, guint w)
 {
     Case k = {0};
     case_layer(&k, form);
-    case_name(&k, h, w);
+    case_name(&k, h, w, CHECK_NORMAL);
     if (!check_begin(check, k.name))
         return;
     case_values(&k, h, w, 0, 0, 0);

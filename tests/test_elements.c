@@ -1982,6 +1982,40 @@ GST_START_TEST(test_decoder_never_takes_a_path_from_caps)
 
 GST_END_TEST;
 
+/* A relative path is one too: what lies in the current directory under the name of a model must
+ * neither be opened nor hide the model. */
+GST_START_TEST(test_decoder_ignores_the_current_directory)
+{
+    gchar *before = g_get_current_dir();
+    gchar *dir = g_dir_make_tmp("dcae-cwd-XXXXXX", NULL);
+    GstBus *bus;
+    GstHarness *h;
+
+    fail_unless_equals_int(g_chdir(dir), 0);
+    fail_unless_equals_int(g_mkdir("demo", 0755), 0);
+    fail_unless_equals_int(g_mkdir_with_parents("owner/tiny", 0755), 0);
+
+    h = harness_new("dcaedec", &bus);
+    fail_unless(push_caps(h, LATENT_CAPS ",model=demo"));
+    assert_no(bus, GST_MESSAGE_ERROR);
+    harness_free(h, bus);
+
+    h = harness_new("dcaedec", &bus);
+    fail_if(push_caps(h, LATENT_CAPS ",model=owner/tiny"));
+    assert_error(bus, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NOT_FOUND, "hf download owner/tiny");
+    harness_free(h, bus);
+
+    g_rmdir("owner/tiny");
+    g_rmdir("owner");
+    g_rmdir("demo");
+    fail_unless_equals_int(g_chdir(before), 0);
+    g_rmdir(dir);
+    g_free(dir);
+    g_free(before);
+}
+
+GST_END_TEST;
+
 GST_START_TEST(test_decoder_finds_the_model_that_the_caps_name)
 {
     GstBus *bus;
@@ -2682,6 +2716,7 @@ static Suite *elements_suite(void)
     tcase_add_test(dec, test_decoder_refuses_by_name_what_does_not_fit_the_model);
     tcase_add_test(dec, test_decoder_without_a_model_says_what_to_set);
     tcase_add_test(dec, test_decoder_never_takes_a_path_from_caps);
+    tcase_add_test(dec, test_decoder_ignores_the_current_directory);
     tcase_add_test(dec, test_decoder_finds_the_model_that_the_caps_name);
     tcase_add_test(dec, test_decoder_warns_where_its_model_has_another_hash);
     tcase_add_test(dec, test_first_channels_alone_where_the_model_allows_it);

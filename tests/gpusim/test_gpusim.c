@@ -337,6 +337,10 @@ static void test_right_kernels(void)
         cu.seed(seed);
         CUdeviceptr p = upload(NULL, sizeof words);
         launch(&f, "fine", 1, 32, (void *[]){&p});
+        launch(&f, "guarded", 1, 32, (void *[]){&p});
+        OK(cu.cuMemcpyDtoH_v2(words, p, sizeof words));
+        g_assert_cmpuint(words[15], ==, 1);
+        g_assert_cmpuint(words[16], ==, 2);
         launch(&f, "jump_table", 1, 32, (void *[]){&p});
         OK(cu.cuMemcpyDtoH_v2(words, p, sizeof words));
         for (guint32 i = 0; i < 32; i++)
@@ -553,13 +557,17 @@ static void test_contexts(void)
     g_assert_cmpint(cu.cuStreamSynchronize((CUstream)f.context), ==, CUDA_ERROR_INVALID_HANDLE);
     expect_report("stream", "wrong kind");
     CUdeviceptr mine = upload("0123", 4);
+    OK(cu.cuStreamCreate(&stream, 0));
     OK(cu.cuCtxSetCurrent(f.context));
+    g_assert_cmpint(cu.cuStreamSynchronize(stream), ==, CUDA_ERROR_INVALID_HANDLE);
+    expect_report("stream", "another context than the current one");
     launch(&f, "fine", 1, 1, (void *[]){&mine});
     g_assert_cmpint(cu.cuCtxSynchronize(), ==, CUDA_ERROR_LAUNCH_FAILED);
     expect_report("launch", "memory of another context");
     cu.cuMemFree_v2(p);
     OK(cu.cuCtxSetCurrent(other));
     cu.cuMemFree_v2(mine);
+    OK(cu.cuStreamDestroy_v2(stream));
     OK(cu.cuCtxDestroy_v2(other));
     OK(cu.cuCtxSetCurrent(NULL));
     g_assert_cmpint(cu.cuMemAlloc_v2(&p, 4), ==, CUDA_ERROR_INVALID_CONTEXT);
@@ -679,6 +687,7 @@ static void test_null_stream(void)
     CUdeviceptr x = upload(words, 256), y = upload(NULL, 256), z = upload(NULL, 256);
     increment_on(&f, NULL, x, y);
     increment_on(&f, blocking, y, z);
+    OK(cu.cuStreamSynchronize(blocking));
     increment_on(&f, NULL, z, x);
     increment_on(&f, blocking, x, y);
     OK(cu.cuMemcpyDtoH_v2(words, y, 256));
