@@ -3,9 +3,11 @@
  * dcae.h - the public interface of libdcae: AutoencoderDC (DC-AE) on the CPU and on CUDA.
  *
  *     DcaeModel *model = dcae_model_open(&(DcaeModelParams){ .path = "dir" }, &error);
- *     DcaeCodec *codec = dcae_codec_new(&(DcaeCodecParams){ .model = model, .direction =
- * DCAE_ENCODE }, &error); dcae_codec_configure(codec, &(DcaeGeometry){ .width = 512, .height = 512
- * }, &error); dcae_codec_run(codec, &picture, &latent, 1, &error);
+ *     DcaeCodecParams params = { .model = model, .direction = DCAE_ENCODE };
+ *     DcaeCodec *codec = dcae_codec_new(&params, &error);
+ *     DcaeGeometry geometry = { .width = 512, .height = 512, .scale = TRUE };
+ *     dcae_codec_configure(codec, &geometry, &error);
+ *     dcae_codec_run(codec, &picture, &latent, 1, &error);
  *
  * Conventions. A params struct filled with zeros means "all defaults" and need only live until the
  * call returns. Functions that can fail take a GError ** (NULL allowed) and return FALSE or NULL
@@ -58,8 +60,7 @@ typedef enum {
  * any processor. */
 typedef enum { DCAE_ISA_BEST, DCAE_ISA_GENERIC, DCAE_ISA_AVX2, DCAE_ISA_AVX512 } DcaeIsa;
 
-/* ---- safetensors headers
- * -------------------------------------------------------------------------------------- */
+/* ---- safetensors headers ---- */
 
 typedef enum {
     DCAE_DTYPE_OTHER, /* a type that this library does not read (F8_E4M3, U8 …); name is kept in the
@@ -90,8 +91,8 @@ typedef struct _DcaeSafetensorsHeader DcaeSafetensorsHeader;
 
 /* Parses the JSON text of a safetensors header (the bytes after the 8-byte length).
  *
- * json, size  the text; not NUL-terminated, padding spaces at the end allowed. Borrowed for the
- * call. name        what error messages call the file.
+ * json, size  the text; not NUL-terminated, padding spaces at the end allowed; borrowed
+ * name        what error messages call the file
  *
  * Checks syntax, duplicate keys, limits (nesting 64, 4096 tensors, names of 1024 bytes), known
  * dtypes against shape and offsets, overflow, overlap and holes: the tensors cover the data section
@@ -113,9 +114,7 @@ DCAE_API const DcaeTensor *dcae_safetensors_header_nth(const DcaeSafetensorsHead
 DCAE_API const char *dcae_safetensors_header_metadata(const DcaeSafetensorsHeader *header,
                                                       const char *key);
 
-/* ---- models
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- models ---- */
 
 /* Configuration and weight files of one AutoencoderDC. Immutable, reference counted, thread-safe.
  */
@@ -163,8 +162,7 @@ DCAE_API void dcae_model_unref(DcaeModel *model);
 /* Valid as long as the model. */
 DCAE_API const DcaeModelInfo *dcae_model_info(const DcaeModel *model);
 
-/* ---- pictures and latents
- * ------------------------------------------------------------------------------------- */
+/* ---- pictures and latents ---- */
 
 typedef enum { DCAE_COLOR_RGB, DCAE_COLOR_GRAY, DCAE_COLOR_YUV } DcaeColorModel;
 
@@ -203,9 +201,7 @@ typedef struct {
     void *data;
 } DcaeLatent;
 
-/* ---- codec
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- codec ---- */
 
 /* One direction of one model on one backend. */
 typedef struct _DcaeCodec DcaeCodec;
@@ -289,9 +285,10 @@ DCAE_API const DcaePlanInfo *dcae_codec_plan_info(const DcaeCodec *codec);
 
 /* Runs up to geometry.batch frames.
  *
- * images   n pictures of the configured width × height. Read on encode, written on decode (in
- * full). latents  n latents of plan info's latent_channels × latent_height × latent_width. Written
- * in full on encode, read on decode. n        1 to geometry.batch.
+ * images   n pictures of the configured width × height; read on encode, written in full on decode
+ * latents  n latents of plan info's latent_channels × latent_height × latent_width; written in
+ *          full on encode, read on decode
+ * n        1 to geometry.batch
  *
  * Both are borrowed for the call. On failure the output is unspecified. Errors: SHAPE, NOT_FINITE,
  * CANCELLED, BACKEND. */

@@ -32,6 +32,8 @@ def read_numpy(path):
     begin, end = latents["data_offsets"]
     stored = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}[latents["dtype"]]
     data = np.fromfile(path, stored, (end - begin) // np.dtype(stored).itemsize, offset=8 + size + begin)
+    if data.size != np.prod(latents["shape"]):
+        raise SystemExit(f"{path} is cut short: tools/dcae-repair.py makes a whole file of what is there")
     if latents["dtype"] == "BF16":  # the upper half of an f32
         data = (data.astype(np.uint32) << 16).view(np.float32)
     return data.reshape(latents["shape"]), metadata

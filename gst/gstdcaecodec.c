@@ -602,8 +602,11 @@ resolve_memory_limit (GstDcaeCodec * self)
 
   if (limit)
     return limit;
-  if (strcmp (dcae_codec_backend (self->codec), "cpu") != 0)
+  if (strcmp (dcae_codec_backend (self->codec), "cpu") != 0) {
+    GST_INFO_OBJECT (self->element, "memory-limit: none, the free memory of "
+        "backend %s is not known", dcae_codec_backend (self->codec));
     return 0;
+  }
   available = gst_dcae_memory_available ();
   GST_INFO_OBJECT (self->element, "memory-limit: half of %" G_GUINT64_FORMAT
       " MiB available", available / MIB);

@@ -1670,7 +1670,7 @@ gst_dcae_demux_class_init (GstDcaeDemuxClass * klass)
   gst_element_class_add_static_pad_template (element_class, &src_template);
   gst_element_class_set_static_metadata (element_class, "DC-AE clip demuxer",
       "Codec/Demuxer", "Reads DC-AE latents from a safetensors file",
-      "The gst-dcae authors");
+      "The gst-dcae developers");
 }
 
 static void

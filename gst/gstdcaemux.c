@@ -922,7 +922,7 @@ gst_dcae_mux_class_init (GstDcaeMuxClass * klass)
   gst_element_class_add_static_pad_template (element_class, &src_template);
   gst_element_class_set_static_metadata (element_class, "DC-AE clip muxer",
       "Codec/Muxer", "Writes DC-AE latents to a safetensors file",
-      "The gst-dcae authors");
+      "The gst-dcae developers");
 }
 
 static void

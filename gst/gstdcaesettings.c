@@ -123,15 +123,17 @@ install_model_properties (GObjectClass * klass)
           "Diffusers directory, .safetensors file, or Hugging Face repository "
           "id (looked up in the local cache, never downloaded); empty: the "
           "encoder takes the installed demonstration model, the decoder the "
-          "model that the caps name", NULL, RW));
+          "model that the caps name, or the demonstration model where they "
+          "name none and have its shape", NULL, RW));
   g_object_class_install_property (klass, PROP_VARIANT,
       g_param_spec_string ("variant", "Variant",
           "Variant of the weight files in a model directory, such as fp16 or "
           "bf16; empty: the plain files", NULL, RW));
   g_object_class_install_property (klass, PROP_CONFIG,
       g_param_spec_string ("config", "Configuration",
-          "For a single file: path of a config.json, or name of a released "
-          "model; empty: inferred from the tensors", NULL, RW));
+          "Path of a config.json, or name of a released model; empty: the "
+          "directory's own, or for a single file inferred from the tensors",
+          NULL, RW));
   g_object_class_install_property (klass, PROP_BACKEND,
       g_param_spec_enum ("backend", "Backend",
           "Where the network runs; one that is asked for and does not work "

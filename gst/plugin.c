@@ -31,4 +31,4 @@ plugin_init (GstPlugin * plugin)
 
 GST_PLUGIN_DEFINE (GST_VERSION_MAJOR, GST_VERSION_MINOR, dcae,
     "Video to DC-AE latents and back, and clip files of latents", plugin_init,
-    PACKAGE_VERSION, "LGPL", PACKAGE, "https://gstreamer.freedesktop.org/")
+    PACKAGE_VERSION, "LGPL", PACKAGE, "Unknown package origin")

@@ -106,11 +106,29 @@ class Repair(unittest.TestCase):
         self.check(4, other)
         with open(self.path, "rb") as file:
             self.assertEqual(file.read(), data)
+        result = self.run_tool(data, "--output", self.path)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("the clip itself", result.stderr)
+        with open(self.path, "rb") as file:
+            self.assertEqual(file.read(), data)
+
+    @staticmethod
+    def entry(shape="[9,1,1,1]", offsets="[0,36]", metadata='{"dcae.complete":"false"}'):
+        return (f'{{"latents":{{"dtype":"F32","shape":{shape},"data_offsets":{offsets}}},'
+                f'"__metadata__":{metadata}}}').encode()
 
     def test_other_files(self):
+        def header(text):
+            return struct.pack("<Q", len(text)) + text + bytes(20)
+
         for data in (b"", b"1234", b"\xff" * 100, struct.pack("<Q", 4) + b"nope", struct.pack("<Q", 4) + b"[1] ",
                      struct.pack("<Q", 2) + b"{}", struct.pack("<Q", 16) + b'{"latents": 3}  ',
-                     clip(1)[:-1].replace(b"}}", b'},"x":3}')):
+                     clip(1)[:-1].replace(b"}}", b'},"x":3}'), header(b'{"latents":' * 20000),
+                     header(self.entry(offsets='["0",4]')), header(self.entry(offsets="[4]")),
+                     header(self.entry(offsets="[4,0]")), header(self.entry(shape="[1,1,1]")),
+                     header(self.entry(shape="3")), header(self.entry(shape="[true,1,1,1]")),
+                     header(self.entry(metadata="3")), header(self.entry(metadata='{"dcae.framerate":3}')),
+                     header(self.entry(metadata='{"dcae.framerate":"1/9223372036854775807"}'))):
             result = self.run_tool(data)
             self.assertEqual(result.returncode, 1)
             self.assertNotIn("Traceback", result.stderr)

@@ -15,6 +15,7 @@ import sys
 MAX_HEADER = 100_000_000
 ELEMENT_SIZE = {"F32": 4, "F16": 2, "BF16": 2}
 NO_TIME = -1
+MAX_TIME = (1 << 62) - 1
 
 
 class RepairError(Exception):
@@ -33,27 +34,42 @@ def read_header(file, size):
         raise RepairError("the file ends inside its header; nothing can be saved")
     try:
         header = json.loads(file.read(length))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RepairError(f"the header is no JSON: {error}") from error
     if not isinstance(header, dict):
         raise RepairError("the header is no JSON object")
+    check_types(header)
     return header, 8 + length
 
 
+def check_types(header):
+    """Raises RepairError unless everything in the header is of the type it has to be."""
+    for name, entry in header.items():
+        if not isinstance(entry, dict):
+            raise RepairError(f"'{name}' of the header is no JSON object")
+        if name == "__metadata__":
+            if not all(isinstance(value, str) for value in entry.values()):
+                raise RepairError("the metadata are not all strings")
+            continue
+        offsets, shape = entry.get("data_offsets"), entry.get("shape")
+        numbers = [*offsets, *shape] if isinstance(offsets, list) and isinstance(shape, list) else [None]
+        if any(type(x) is not int or x < 0 for x in numbers) or len(offsets) != 2 or offsets[0] > offsets[1]:
+            raise RepairError(f"tensor '{name}' can't be read: shape {shape}, offsets {offsets}")
+
+
 def frame_size(name, tensor):
-    try:
-        n, *shape = tensor["shape"]
-        size = ELEMENT_SIZE[tensor["dtype"]]
-        begin, end = tensor["data_offsets"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise RepairError(f"tensor '{name}' can't be read: {error!r}") from error
-    if len(shape) != 3 or any(type(x) is not int or x < 1 for x in shape) or type(n) is not int:
-        raise RepairError(f"tensor '{name}' is {tensor['shape']}, not [frames, channels, height, width]")
-    for x in shape:
+    shape = tensor["shape"]
+    begin, end = tensor["data_offsets"]
+    size = ELEMENT_SIZE.get(tensor.get("dtype"))
+    if size is None:
+        raise RepairError(f"tensor '{name}' has type {tensor.get('dtype')}, not F32, F16 or BF16")
+    if len(shape) != 4 or 0 in shape[1:]:
+        raise RepairError(f"tensor '{name}' is {shape}, not [frames, channels, height, width]")
+    for x in shape[1:]:
         size *= x
-    if end - begin != n * size:
+    if end - begin != shape[0] * size:
         raise RepairError(f"tensor '{name}' has offsets that contradict its shape")
-    return n, size
+    return shape[0], size
 
 
 def frame_times(metadata, n):
@@ -66,6 +82,8 @@ def frame_times(metadata, n):
     if rate_n <= 0 or rate_d <= 0:
         return [NO_TIME] * n, [NO_TIME] * n
     times = [first + i * 1_000_000_000 * rate_d // rate_n for i in range(n + 1)]
+    if first < 0 or times[-1] > MAX_TIME:
+        raise RepairError("metadata dcae.framerate and dcae.first-pts give times that no clip can have")
     return times[:-1], [b - a for a, b in zip(times, times[1:])]
 
 
@@ -76,10 +94,7 @@ def plan(header, header_size, size, everything):
     if name is None:
         raise RepairError("there is no tensor 'latents'")
     n, one = frame_size(name, header[name])
-    try:
-        tensors = sorted(header.items(), key=lambda item: item[1]["data_offsets"])
-    except (KeyError, TypeError) as error:
-        raise RepairError(f"a tensor of the header can't be read: {error!r}") from error
+    tensors = sorted(header.items(), key=lambda item: item[1]["data_offsets"])
     data = size - header_size
     end = max(tensor["data_offsets"][1] for _, tensor in tensors)
     complete = metadata.get("dcae.complete", "true") == "true"
@@ -126,6 +141,8 @@ def encode(header, room):
 
 def repair(path, output, everything):
     size = os.path.getsize(path)
+    if output and os.path.exists(output) and os.path.samefile(path, output):
+        raise RepairError("--output is the clip itself; leave it out to repair in place")
     with open(path, "rb") as file:
         header, header_size = read_header(file, size)
     todo = plan(header, header_size, size, everything)
