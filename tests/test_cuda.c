@@ -6,6 +6,8 @@
  * driver it checks what is said then.
  */
 #include <dlfcn.h>
+#include <glib/gstdio.h>
+#include <math.h>
 #include <string.h>
 
 #include "golden_run.h"
@@ -333,6 +335,115 @@ static void test_picture(gconstpointer data)
     golden_free(c);
 }
 
+/* ---- tiles of 256 columns, which no golden model is wide enough for */
+
+static const char wide_config[] =
+    "{\"latent_channels\": 32, \"encoder_block_types\": \"ResBlock\", "
+    "\"decoder_block_types\": \"ResBlock\", \"encoder_block_out_channels\": [64, 256], "
+    "\"decoder_block_out_channels\": [64, 256], \"encoder_layers_per_block\": [1, 1], "
+    "\"decoder_layers_per_block\": [1, 1], \"encoder_qkv_multiscales\": [[], []], "
+    "\"decoder_qkv_multiscales\": [[], []]}";
+
+/* A tensor of random numbers, with the variance of 1 / inputs. */
+static void add_tensor(GString *header, GByteArray *data, const char *name, const char *suffix,
+                       guint n, guint inputs, guint ksize)
+{
+    gsize count = (gsize)n * inputs * ksize * ksize, begin = data->len;
+    double scale = sqrt(3.0 / (inputs * ksize * ksize));
+
+    for (gsize i = 0; i < count; i++) {
+        float value = (float)(scale * g_test_rand_double_range(-1, 1));
+        g_byte_array_append(data, (const guint8 *)&value, sizeof value);
+    }
+    g_string_append_printf(header, "%s\"%s%s\":{\"dtype\":\"F32\",\"shape\":[%u",
+                           header->len > 1 ? "," : "", name, suffix, n);
+    if (ksize > 1)
+        g_string_append_printf(header, ",%u,%u,%u", inputs, ksize, ksize);
+    g_string_append_printf(header, "],\"data_offsets\":[%" G_GSIZE_FORMAT ",%u]}", begin,
+                           data->len);
+}
+
+static void add_tensors(const DcaeProgram *program, GString *header, GByteArray *data)
+{
+    for (guint i = 0; i < program->n_layers; i++) {
+        const DcaeLayer *l = &program->layers[i];
+        if (l->n_sources > 0)
+            add_tensor(header, data, l->source[0], ".weight", l->conv_c, l->in_c, l->ksize);
+        if (l->bias)
+            add_tensor(header, data, l->source[0], ".bias", l->conv_c, 1, 1);
+        if (l->norm == DCAE_NORM_RMS) {
+            add_tensor(header, data, l->norm_name, ".weight", l->out_c, 1, 1);
+            add_tensor(header, data, l->norm_name, ".bias", l->out_c, 1, 1);
+        }
+    }
+}
+
+static DcaeModel *make_wide_model(void)
+{
+    g_autoptr(GString) header = g_string_new("{");
+    g_autoptr(GByteArray) data = g_byte_array_new(), file = g_byte_array_new();
+    g_autoptr(GError) error = NULL;
+    DcaeGeometry g = {.width = 2, .height = 2, .latent_width = 1, .latent_height = 1, .batch = 1};
+    g_autofree char *path = NULL;
+    DcaeConfig config;
+
+    dcae_config_parse(&config, wide_config, "wide", &error);
+    g_assert_no_error(error);
+    g.latent_channels = config.latent_channels;
+    for (DcaeDirection d = DCAE_ENCODE; d <= DCAE_DECODE; d++) {
+        DcaeProgram *program = dcae_graph_build(&config, d, &g);
+        add_tensors(program, header, data);
+        dcae_program_free(program);
+    }
+    g_string_append_c(header, '}');
+    guint64 length = header->len;
+    g_byte_array_append(file, (const guint8 *)&length, sizeof length);
+    g_byte_array_append(file, (const guint8 *)header->str, (guint)header->len);
+    g_byte_array_append(file, data->data, data->len);
+    g_autofree char *dir = g_dir_make_tmp("dcae-wide-XXXXXX", NULL);
+    g_autofree char *config_path = g_build_filename(dir, "config.json", NULL);
+    path = g_build_filename(dir, "diffusion_pytorch_model.safetensors", NULL);
+    g_assert_true(g_file_set_contents(config_path, wide_config, -1, NULL));
+    g_assert_true(g_file_set_contents(path, (const char *)file->data, file->len, NULL));
+    DcaeModel *model = dcae_model_open(&(DcaeModelParams){.path = dir}, &error);
+    g_assert_no_error(error);
+    g_remove(path);
+    g_remove(config_path);
+    g_rmdir(dir);
+    return model;
+}
+
+static void test_wide(void)
+{
+    static const CodecWay ways[] = {{DCAE_BACKEND_CPU, DCAE_PRECISION_F32},
+                                    {DCAE_BACKEND_CUDA, DCAE_PRECISION_F32},
+                                    {DCAE_BACKEND_CUDA, DCAE_PRECISION_BF16},
+                                    {DCAE_BACKEND_CUDA, DCAE_PRECISION_F16}};
+    static const double most[] = {0, GOLDEN_MAX_ERROR, MAX_ERROR_16, MAX_ERROR_16};
+    DcaeModel *model = make_wide_model();
+    g_autofree guint8 *pixels = g_malloc(26 * 26 * 3);
+    DcaeGeometry g = {.width = 26, .height = 26};
+    DcaeImage image = {.width = 26, .height = 26};
+    float values[G_N_ELEMENTS(ways)][32 * 13 * 13];
+    g_autoptr(GError) error = NULL;
+
+    for (guint i = 0; i < 26 * 26 * 3; i++)
+        pixels[i] = (guint8)g_test_rand_int_range(0, 256);
+    for (guint i = 0; i < 3; i++)
+        image.component[i] =
+            (DcaeComponent){.data = pixels + i, .row_stride = 3 * 26, .pixel_stride = 3};
+    sim.reset();
+    for (guint i = 0; i < G_N_ELEMENTS(ways); i++) {
+        DcaeLatent latent = {.data = values[i]};
+        run_codec(model, DCAE_ENCODE, ways[i], &g, &image, &latent, &error);
+        g_assert_no_error(error);
+        g_assert_cmpuint(latent.c * latent.h * latent.w, ==, G_N_ELEMENTS(values[i]));
+        g_assert_cmpfloat(golden_error(values[i], values[0], G_N_ELEMENTS(values[i])), <=, most[i]);
+    }
+    check_sim();
+    dcae_model_unref(model);
+}
+
 /* ---- frames under way */
 
 typedef struct {
@@ -608,6 +719,7 @@ int main(int argc, char **argv)
         return g_test_run();
     }
     g_test_add_func("/flights", test_flights);
+    g_test_add_func("/wide", test_wide);
     g_test_add_func("/device-memory", test_device_memory);
     g_test_add_func("/out-of-memory", test_out_of_memory);
     g_test_add_func("/blas-failures", test_blas_failures);
