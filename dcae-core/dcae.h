@@ -144,7 +144,7 @@ typedef struct {
     const char *hash;  /* 16 hex digits: SHA-256 over canonical configuration,
                           encoder.conv_out.weight, decoder.conv_in.weight */
     guint ratio;       /* pixels a latent is wide and high: 2^(stages - 1) */
-    guint in_channels; /* 3 for pictures */
+    guint in_channels; /* 3 for pictures; dcae_codec_new() takes no others */
     guint latent_channels;
     double scaling_factor;
     gboolean channel_prefix; /* TRUE: the first k latent channels alone may be used (models without
@@ -217,7 +217,7 @@ typedef struct {
     int device;                /* CUDA device number plus one; 0 = any */
     void *cuda_context;        /* CUcontext to work in; NULL: the device's primary context */
     DcaePrecision precision;   /* AUTO: f32 on CPU, bf16 on CUDA */
-    guint threads;             /* CPU threads, 0 = all, at most 256 */
+    guint threads;             /* CPU threads, 0 = all; more than 256 are 256 */
     DcaeIsa max_isa;           /* CPU: strongest instruction set to use; for tests */
     GCancellable *cancellable; /* NULL, or stops loading and running with DCAE_ERROR_CANCELLED; a
                                   reference is kept */
@@ -228,7 +228,8 @@ typedef struct {
 /* Loads and packs this direction's weights (seconds and hundreds of MB on real models; shared with
  * every codec of the process that has the same model, direction, backend, device and precision).
  * Free with dcae_codec_free(). Errors: WEIGHTS (names the tensor), UNSUPPORTED, BACKEND, MEMORY,
- * CANCELLED. */
+ * CANCELLED. A codec that waits for another's loading goes on by itself where that one is
+ * cancelled or fails. */
 DCAE_API DcaeCodec *dcae_codec_new(const DcaeCodecParams *params, GError **error);
 DCAE_API void dcae_codec_free(DcaeCodec *codec);
 /* "cpu" or "cuda". */
@@ -275,8 +276,9 @@ typedef struct {
     guint tiles;              /* BLEND: tiles; else 1 */
 } DcaePlanInfo;
 
-/* Plans for a frame size and allocates the activations; replaces an earlier plan. Nothing is
- * allocated before the limit is checked. Errors: SETTINGS (naming the nearest legal value, or the
+/* Plans for a frame size and allocates the activations; replaces an earlier plan, which is gone
+ * even if this fails. Nothing is allocated before the limit, or without one the machine's memory,
+ * is checked. Errors: SETTINGS (naming the nearest legal value, or the
  * least memory_limit that would do), SHAPE, MEMORY, UNSUPPORTED. */
 DCAE_API gboolean dcae_codec_configure(DcaeCodec *codec, const DcaeGeometry *geometry,
                                        GError **error);
@@ -295,15 +297,17 @@ DCAE_API const DcaePlanInfo *dcae_codec_plan_info(const DcaeCodec *codec);
 DCAE_API gboolean dcae_codec_run(DcaeCodec *codec, const DcaeImage *images,
                                  const DcaeLatent *latents, guint n, GError **error);
 
-/* Milliseconds that the ops of the last run took, one per op of the plan's program; for benchmarks.
+/* Milliseconds that the ops of the last run took for all its frames, one per op of the plan's
+ * program; for benchmarks.
  * label and kind stay valid until the next configure. */
 typedef struct {
     const char *label; /* weight name of the layer, or the kind for ops without weights */
     const char *kind;
     double ms;
-    double flop; /* 2 × multiply-adds of the definition */
+    double flop; /* 2 × multiply-adds of the definition, for one frame */
 } DcaeOpTiming;
-/* Returns an array owned by the codec, or NULL before the first run. */
+/* Returns an array owned by the codec, or NULL where there was no run since
+ * dcae_codec_configure(), or the last one failed. *n is set only with the array. */
 DCAE_API const DcaeOpTiming *dcae_codec_timings(DcaeCodec *codec, guint *n);
 
 G_END_DECLS

@@ -20,6 +20,7 @@ typedef struct {
     char *name; /* for messages: valid UTF-8 */
     char *path;
     int fd;
+    struct stat status; /* when it was opened */
     guint64 data_begin;
     DcaeSafetensorsHeader *header;
 } WeightFile;
@@ -77,14 +78,13 @@ static gboolean read_header(WeightFile *file, guint64 file_size, GError **error)
 
 static gboolean open_file(WeightFile *file, const char *path, GString *key, GError **error)
 {
-    struct stat status;
     file->path = g_strdup(path);
     file->name = g_filename_display_name(path);
-    file->fd = dcae_file_open(path, &status, error);
-    if (file->fd < 0 || !read_header(file, (guint64)status.st_size, error))
+    file->fd = dcae_file_open(path, &file->status, error);
+    if (file->fd < 0 || !read_header(file, (guint64)file->status.st_size, error))
         return FALSE;
     guint64 data_size = dcae_safetensors_header_data_size(file->header);
-    guint64 have = (guint64)status.st_size - file->data_begin;
+    guint64 have = (guint64)file->status.st_size - file->data_begin;
     if (data_size != have)
         return fail(error, DCAE_ERROR_FORMAT, file->name,
                     "has %" G_GUINT64_FORMAT " bytes of data, its header describes "
@@ -93,8 +93,8 @@ static gboolean open_file(WeightFile *file, const char *path, GString *key, GErr
     char *real = realpath(path, NULL);
     g_string_append_printf(
         key, "%s:%" G_GUINT64_FORMAT ":%" G_GUINT64_FORMAT ":%" G_GINT64_FORMAT ".%09ld;",
-        real ? real : path, (guint64)status.st_ino, (guint64)status.st_size,
-        (gint64)status.st_mtim.tv_sec, (long)status.st_mtim.tv_nsec);
+        real ? real : path, (guint64)file->status.st_ino, (guint64)file->status.st_size,
+        (gint64)file->status.st_mtim.tv_sec, (long)file->status.st_mtim.tv_nsec);
     free(real);
     return TRUE;
 }
@@ -408,6 +408,19 @@ static gboolean all_finite(const float *values, gsize n)
     return bad == 0;
 }
 
+/* The header was checked once; data of another version of the file mean something else. */
+static gboolean check_unchanged(const WeightFile *file, GError **error)
+{
+    const struct stat *then = &file->status;
+    struct stat now;
+
+    if (fstat(file->fd, &now) == 0 && now.st_size == then->st_size &&
+        now.st_mtim.tv_sec == then->st_mtim.tv_sec && now.st_mtim.tv_nsec == then->st_mtim.tv_nsec)
+        return TRUE;
+    return fail(error, DCAE_ERROR_READ, file->name,
+                "was changed after the model had been opened; open it again");
+}
+
 gboolean dcae_checkpoint_read(const DcaeCheckpoint *checkpoint, const DcaeFound *found,
                               guint64 first, guint64 count, float *dst, GError **error)
 {
@@ -431,5 +444,5 @@ gboolean dcae_checkpoint_read(const DcaeCheckpoint *checkpoint, const DcaeFound 
                      "tensor '%s' holds NaN, infinity or a number beyond f32", found->stored->name);
     }
     g_free(buffer);
-    return ok;
+    return ok && check_unchanged(file, error);
 }

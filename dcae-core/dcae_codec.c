@@ -87,8 +87,24 @@ static DcaeProgram *smallest_program(const DcaeCodec *codec)
     return dcae_graph_build(config, codec->direction, &g);
 }
 
+/* DcaeImage has three colour components and knows no others. */
+static gboolean check_picture_channels(const DcaeModel *model, GError **error)
+{
+    const DcaeModelInfo *info = dcae_model_info(model);
+
+    if (info->in_channels == 3)
+        return TRUE;
+    g_set_error(error, DCAE_ERROR, DCAE_ERROR_UNSUPPORTED,
+                "model %s works on %u channels ('in_channels'), but pictures have 3", info->name,
+                info->in_channels);
+    return FALSE;
+}
+
 DcaeCodec *dcae_codec_new(const DcaeCodecParams *params, GError **error)
 {
+    if (!check_picture_channels(params->model, error))
+        return NULL;
+
     DcaeCodec *codec = g_new0(DcaeCodec, 1);
     DcaeProgram *program = NULL;
 
@@ -225,38 +241,79 @@ const DcaePlanInfo *dcae_codec_plan_info(const DcaeCodec *codec)
     return codec->instance != NULL ? &codec->info : NULL;
 }
 
+G_GNUC_PRINTF(2, 3)
+static gboolean shape_error(GError **error, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    g_autofree char *message = g_strdup_vprintf(format, args);
+    va_end(args);
+    g_set_error_literal(error, DCAE_ERROR, DCAE_ERROR_SHAPE, message);
+    return FALSE;
+}
+
+/* A device's address is no address here. */
+static gboolean check_memory(const DcaeCodec *codec, const char *what, DcaeMemoryKind memory,
+                             GError **error)
+{
+    if (memory == DCAE_MEMORY_HOST ||
+        (memory == DCAE_MEMORY_CUDA && codec->backend == &dcae_cuda_backend))
+        return TRUE;
+    return shape_error(error, "the %s lies in memory that the %s backend can't reach", what,
+                       codec->backend->name);
+}
+
+/* The inverse of the matrix divides by kg, 1 - kb and 1 - kr. Written so that NaN fails. */
+static gboolean check_yuv(const DcaeImage *image, GError **error)
+{
+    if (image->chroma_w_shift > 1 || image->chroma_h_shift > 1)
+        return shape_error(error, "the picture's chroma shifts are %u and %u, but 0 and 1 exist",
+                           image->chroma_w_shift, image->chroma_h_shift);
+    if (!(image->kr >= 0 && image->kb >= 0 && image->kr + image->kb < 1))
+        return shape_error(error,
+                           "the picture's luma weights kr %g and kb %g must not be negative and "
+                           "their sum must be below 1",
+                           image->kr, image->kb);
+    if (!(image->chroma_x >= 0 && image->chroma_x <= 1 && image->chroma_y >= 0 &&
+          image->chroma_y <= 1))
+        return shape_error(error, "the picture's chroma place %g, %g is not from 0 to 1",
+                           image->chroma_x, image->chroma_y);
+    return TRUE;
+}
+
 static gboolean check_image(const DcaeCodec *codec, const DcaeImage *image, GError **error)
 {
     static const guint components[] = {
         [DCAE_COLOR_RGB] = 3, [DCAE_COLOR_GRAY] = 1, [DCAE_COLOR_YUV] = 3};
 
-    if (image->width != codec->geometry.width || image->height != codec->geometry.height) {
-        g_set_error(error, DCAE_ERROR, DCAE_ERROR_SHAPE,
-                    "the picture is %u×%u, the codec was configured for %u×%u", image->width,
-                    image->height, codec->geometry.width, codec->geometry.height);
-        return FALSE;
-    }
+    if (image->width != codec->geometry.width || image->height != codec->geometry.height)
+        return shape_error(error, "the picture is %u×%u, the codec was configured for %u×%u",
+                           image->width, image->height, codec->geometry.width,
+                           codec->geometry.height);
+    if ((guint)image->color >= G_N_ELEMENTS(components))
+        return shape_error(error, "the picture's colour model %d does not exist", image->color);
     for (guint i = 0; i < components[image->color]; i++)
-        if (image->component[i].data == NULL) {
-            g_set_error(error, DCAE_ERROR, DCAE_ERROR_SHAPE,
-                        "component %u of the picture has no data", i);
-            return FALSE;
-        }
-    return TRUE;
+        if (image->component[i].data == NULL)
+            return shape_error(error, "component %u of the picture has no data", i);
+    return check_memory(codec, "picture", image->memory, error) &&
+           (image->color != DCAE_COLOR_YUV || check_yuv(image, error));
 }
 
 static gboolean check_latent(const DcaeCodec *codec, const DcaeLatent *latent, GError **error)
 {
     const DcaePlanInfo *info = &codec->info;
 
-    if (latent->c == info->latent_channels && latent->h == info->latent_height &&
-        latent->w == info->latent_width && latent->data != NULL)
-        return TRUE;
-    g_set_error(error, DCAE_ERROR, DCAE_ERROR_SHAPE,
-                "the latent is %u×%u×%u, the codec was configured for %u×%u×%u", latent->c,
-                latent->h, latent->w, info->latent_channels, info->latent_height,
-                info->latent_width);
-    return FALSE;
+    if (latent->c != info->latent_channels || latent->h != info->latent_height ||
+        latent->w != info->latent_width)
+        return shape_error(error, "the latent is %u×%u×%u, the codec was configured for %u×%u×%u",
+                           latent->c, latent->h, latent->w, info->latent_channels,
+                           info->latent_height, info->latent_width);
+    if (latent->data == NULL)
+        return shape_error(error, "the latent has no data");
+    if ((guint)latent->format > DCAE_LATENT_BF16)
+        return shape_error(error, "the latent's format %d does not exist", latent->format);
+    return check_memory(codec, "latent", latent->memory, error);
 }
 
 gboolean dcae_codec_run(DcaeCodec *codec, const DcaeImage *images, const DcaeLatent *latents,
@@ -264,12 +321,11 @@ gboolean dcae_codec_run(DcaeCodec *codec, const DcaeImage *images, const DcaeLat
 {
     guint64 ticket;
 
-    if (codec->instance == NULL || n < 1 || n > codec->geometry.batch) {
-        g_set_error(error, DCAE_ERROR, DCAE_ERROR_SHAPE,
-                    "%u frames can't run: the codec was configured for up to %u", n,
-                    codec->instance != NULL ? codec->geometry.batch : 0);
-        return FALSE;
-    }
+    if (codec->instance == NULL)
+        return shape_error(error, "dcae_codec_run() needs a successful dcae_codec_configure()");
+    if (n < 1 || n > codec->geometry.batch)
+        return shape_error(error, "%u frames can't run: the codec was configured for 1 to %u", n,
+                           codec->geometry.batch);
     gboolean encode = codec->direction == DCAE_ENCODE;
     for (guint i = 0; i < n; i++) {
         if (!check_image(codec, &images[i], error) || !check_latent(codec, &latents[i], error))

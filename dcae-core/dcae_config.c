@@ -14,6 +14,7 @@
 #define MAX_CHANNELS 65536
 #define MAX_LAYERS 1000
 #define MAX_KERNEL 255
+#define MIN_SCALING 1e-30 /* f32 holds it and its inverse with room for latents */
 
 typedef enum {
     KEY_ATTENTION_HEAD_DIM,
@@ -444,8 +445,9 @@ gboolean dcae_config_validate(const DcaeConfig *config, const char *name, GError
     guint n = config->n_stages;
     if (n == 0 || n > DCAE_MAX_STAGES)
         return fail(error, name, "'encoder_block_out_channels' must have 1 to 12 entries");
-    if (!isfinite(config->scaling_factor) || config->scaling_factor == 0)
-        return fail(error, name, "'scaling_factor' must be a finite number other than 0");
+    if (!(fabs(config->scaling_factor) >= MIN_SCALING &&
+          fabs(config->scaling_factor) <= 1 / MIN_SCALING))
+        return fail(error, name, "'scaling_factor' must be from 1e-30 to 1e30 without its sign");
     if (config->in_channels == 0 || config->latent_channels == 0 || config->head_dim == 0)
         return fail(error, name,
                     "'in_channels', 'latent_channels' and 'attention_head_dim' must not be 0");

@@ -123,6 +123,13 @@ static gboolean fold_batch_norm(DcaeModel *model, const DcaeLayer *layer, Arrays
     for (gsize i = 0; i < 4; i++)
         if (!read_named(model, layer->norm_name, suffix[i], &shape, 1, norm + i * n, error))
             return FALSE;
+    for (gsize c = 0; c < n; c++)
+        if (norm[3 * n + c] < 0) {
+            g_set_error(error, DCAE_ERROR, DCAE_ERROR_WEIGHTS,
+                        "tensor '%s.running_var' has the negative variance %g", layer->norm_name,
+                        norm[3 * n + c]);
+            return FALSE;
+        }
     if (!arrays->bias) {
         arrays->bias = alloc_floats(n, 1, layer, error);
         if (!arrays->bias)

@@ -41,7 +41,8 @@ typedef struct {
 typedef enum {
     DCAE_STEP_RUN,   /* run op for output rows [y0, y1) */
     DCAE_STEP_KEEP,  /* move rows [y0, y1) of slot `value` to its head: from slot row in_row to slot
-                        row 0 */
+                        row 0; the two ranges may overlap where in_row < y1 - y0, so rows are
+                        moved from y0 on */
     DCAE_STEP_CLEAR, /* zero the state `value` */
 } DcaeStepKind;
 

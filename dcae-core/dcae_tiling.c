@@ -12,6 +12,8 @@
  * rows and columns in 32 bits. */
 #define MAX_SIDE 65536u
 #define DEFAULT_TILE 512u
+/* A program holds every tile's ops, and planning takes time with the square of them. */
+#define MAX_TILES 1024u
 
 /* One axis of the grid: tile i begins at i·stride. */
 typedef struct {
@@ -103,6 +105,25 @@ static gboolean resolve_decode(guint ratio, DcaeGeometry *g, GError **error)
     return TRUE;
 }
 
+/* Refuses more tiles than a program can hold. */
+static gboolean check_tiles(DcaeDirection direction, guint ratio, const DcaeGeometry *g,
+                            GError **error)
+{
+    gboolean encode = direction == DCAE_ENCODE;
+    guint64 w = encode ? dcae_round_up(g->width, ratio) : g->latent_width * ratio;
+    guint64 h = encode ? dcae_round_up(g->height, ratio) : g->latent_height * ratio;
+    guint64 columns = (w + g->tiling.stride_width - 1) / g->tiling.stride_width;
+    guint64 rows = (h + g->tiling.stride_height - 1) / g->tiling.stride_height;
+
+    if (columns * rows <= MAX_TILES)
+        return TRUE;
+    g_set_error(error, DCAE_ERROR, DCAE_ERROR_SETTINGS,
+                "tile-stride-width %u and tile-stride-height %u make %" G_GUINT64_FORMAT
+                " tiles of this frame, more than %u; use larger tiles or tiling exact",
+                g->tiling.stride_width, g->tiling.stride_height, columns * rows, MAX_TILES);
+    return FALSE;
+}
+
 gboolean dcae_tiling_resolve(DcaeDirection direction, guint ratio, guint model_channels,
                              gboolean channel_prefix, const DcaeGeometry *geometry,
                              DcaeGeometry *resolved, GError **error)
@@ -133,7 +154,8 @@ gboolean dcae_tiling_resolve(DcaeDirection direction, guint ratio, guint model_c
         return FALSE;
     if (g.tiling.mode == DCAE_TILING_BLEND &&
         (!resolve_tile("width", ratio, &g.tiling.tile_width, &g.tiling.stride_width, error) ||
-         !resolve_tile("height", ratio, &g.tiling.tile_height, &g.tiling.stride_height, error)))
+         !resolve_tile("height", ratio, &g.tiling.tile_height, &g.tiling.stride_height, error) ||
+         !check_tiles(direction, ratio, &g, error)))
         return FALSE;
     *resolved = g;
     return TRUE;

@@ -206,6 +206,8 @@ static const struct {
     {"{\"encoder_out_shortcut\":1}", "'encoder_out_shortcut'", DCAE_ERROR_CONFIG},
     {"{\"decoder_in_shortcut\":\"true\"}", "'decoder_in_shortcut'", DCAE_ERROR_CONFIG},
     {"{\"scaling_factor\":0}", "'scaling_factor'", DCAE_ERROR_CONFIG},
+    {"{\"scaling_factor\":1e-39}", "'scaling_factor'", DCAE_ERROR_CONFIG},
+    {"{\"scaling_factor\":-1e39}", "'scaling_factor'", DCAE_ERROR_CONFIG},
     {"{\"scaling_factor\":1e400}", "'scaling_factor'", DCAE_ERROR_CONFIG},
     {"{\"scaling_factor\":null}", "'scaling_factor'", DCAE_ERROR_CONFIG},
     {"{\"scaling_factor\":\"0.4\"}", "'scaling_factor'", DCAE_ERROR_CONFIG},

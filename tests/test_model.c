@@ -10,6 +10,7 @@
 #include "dcae_names.h"
 #include "test_files.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -248,6 +249,31 @@ static void test_shrinks(void)
     g_assert_false(dcae_model_read(model, "decoder.conv_in.weight", in_shape, 4, values, &error));
     g_assert_error(error, DCAE_ERROR, DCAE_ERROR_READ);
     g_assert_nonnull(strstr(error->message, path));
+    g_clear_error(&error);
+    dcae_model_unref(model);
+    g_free(path);
+}
+
+/* A file that is overwritten in place after it was opened gives no mixture of two models. */
+static void test_changes(void)
+{
+    float values[576];
+    struct stat status;
+    GError *error = NULL;
+    TestFile file = small_file(1);
+    DcaeModel *model = open_file(&file, "changes");
+    char *path = at("changes/diffusion_pytorch_model.safetensors");
+    g_assert_true(dcae_model_read(model, "decoder.conv_in.weight", in_shape, 4, values, NULL));
+    g_assert_cmpint(g_stat(path, &status), ==, 0);
+    int fd = open(path, O_WRONLY);
+    g_assert_cmpint(pwrite(fd, values, 8, status.st_size - 8), ==, 8);
+    const struct timespec times[] = {status.st_atim, {status.st_mtim.tv_sec + 1, 0}};
+    g_assert_cmpint(futimens(fd, times), ==, 0); /* also where the clock is coarse */
+    close(fd);
+    g_assert_false(dcae_model_read(model, "decoder.conv_in.weight", in_shape, 4, values, &error));
+    g_assert_error(error, DCAE_ERROR, DCAE_ERROR_READ);
+    g_assert_nonnull(strstr(error->message, path));
+    g_assert_nonnull(strstr(error->message, "was changed"));
     g_clear_error(&error);
     dcae_model_unref(model);
     g_free(path);
@@ -1089,6 +1115,7 @@ int main(int argc, char **argv)
     g_test_add_func("/model/shapes", test_shapes);
     g_test_add_func("/model/bad-values", test_bad_values);
     g_test_add_func("/model/shrinks", test_shrinks);
+    g_test_add_func("/model/changes", test_changes);
     g_test_add_func("/model/original", test_original);
     g_test_add_func("/model/names", test_names);
     g_test_add_func("/model/bad-files", test_bad_files);

@@ -45,6 +45,12 @@ static void test_refusals(void)
     g.tiling.tile_height = G_MAXUINT;
     refuse(DCAE_ENCODE, 32, g, DCAE_ERROR_SETTINGS,
            "tile-height is 4294967295, more than the largest frame side 65536");
+    g = picture(65536, 65536, DCAE_TILING_BLEND);
+    g.tiling.tile_width = g.tiling.tile_height = 64;
+    g.tiling.stride_width = g.tiling.stride_height = 32;
+    refuse(DCAE_ENCODE, 32, g, DCAE_ERROR_SETTINGS,
+           "tile-stride-width 32 and tile-stride-height 32 make 4194304 tiles of this frame, more "
+           "than 1024; use larger tiles or tiling exact");
 
     refuse(DCAE_ENCODE, 32, picture(0, 8, DCAE_TILING_OFF), DCAE_ERROR_SHAPE,
            "a picture of 0×8 can't be encoded: each side must be 1 to 65536 pixels");

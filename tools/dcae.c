@@ -248,7 +248,7 @@ static void print_line(const char *kind, const char *label, guint count, double 
 }
 
 /* sums holds the runs' summed times; ops come in execution order, kinds in order of appearance. */
-static void print_ops(const DcaeOpTiming *ops, const double *sums, guint n, guint runs,
+static void print_ops(const DcaeOpTiming *ops, const double *sums, guint n, guint runs, guint batch,
                       gboolean by_op)
 {
     gboolean *printed = g_new0(gboolean, n);
@@ -257,7 +257,7 @@ static void print_ops(const DcaeOpTiming *ops, const double *sums, guint n, guin
     for (guint i = 0; i < n; i++)
         total += sums[i] / runs;
     for (guint i = 0; by_op && i < n; i++)
-        print_line(ops[i].kind, ops[i].label, 1, sums[i] / runs, ops[i].flop, total);
+        print_line(ops[i].kind, ops[i].label, 1, sums[i] / runs, batch * ops[i].flop, total);
     if (by_op)
         putchar('\n');
     for (guint i = 0; i < n; i++) {
@@ -268,7 +268,7 @@ static void print_ops(const DcaeOpTiming *ops, const double *sums, guint n, guin
             if (strcmp(ops[k].kind, ops[i].kind) != 0)
                 continue;
             ms += sums[k] / runs;
-            flop += ops[k].flop;
+            flop += batch * ops[k].flop;
             printed[k] = k > i;
             count++;
         }
@@ -306,7 +306,7 @@ static gboolean measure(DcaeCodec *codec, int direction, const Frames *frames,
         for (guint k = 0; k < n; k++)
             flop += ops[k].flop;
         if (!options->csv && ops)
-            print_ops(ops, sums, n, runs, options->by_op);
+            print_ops(ops, sums, n, runs, frames->n, options->by_op);
         qsort(times, runs, sizeof *times, compare_doubles);
         median = times[runs / 2];
         p95 = times[MIN(runs - 1, runs * 95 / 100)];
@@ -419,7 +419,7 @@ static gboolean parse_options(int *argc, char ***argv, Options *o)
     if (!ok)
         return report(error);
     if (o->threads < 0 || o->batch < 0 || o->tile < 0 || o->stride < 0 || o->runs < 1 ||
-        !(o->memory_limit >= 0 && o->memory_limit <= 1e12)) {
+        o->runs > 1000000 || !(o->memory_limit >= 0 && o->memory_limit <= 1e12)) {
         fprintf(stderr, "dcae: a number is out of range\n");
         return FALSE;
     }
@@ -431,7 +431,7 @@ int main(int argc, char **argv)
     Options options = {.runs = 5};
     int status = 2;
 
-    setlocale(LC_ALL, "");
+    setlocale(LC_CTYPE, ""); /* not LC_NUMERIC: CSV has decimal points everywhere */
     if (parse_options(&argc, &argv, &options)) {
         gsize i = 0;
 

@@ -5,6 +5,7 @@
  * nothing of the network. Read next: cpu_kernels.h.
  */
 #include <string.h>
+#include <unistd.h>
 
 #include "../dcae_tensor.h"
 #include "cpu_families.h"
@@ -456,9 +457,27 @@ static gsize largest_scratch(Instance *self)
     return (most + 63) / 64 * 64;
 }
 
+/* Linux promises more memory than there is and kills whoever uses it. */
+static gboolean check_machine(const DcaePlan *plan, GError **error)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+
+    if (pages <= 0 || page <= 0 || plan->peak_bytes / (gsize)page < (gsize)pages)
+        return TRUE;
+    g_set_error(error, DCAE_ERROR, DCAE_ERROR_MEMORY,
+                "frames of this size need %" G_GSIZE_FORMAT
+                " MiB for activations, but the machine has %" G_GSIZE_FORMAT
+                " MiB; set a memory limit, or use smaller frames or batches",
+                (plan->peak_bytes >> 20) + 1, (gsize)pages / ((1u << 20) / (gsize)page));
+    return FALSE;
+}
+
 static gboolean open_instance(void **instance, const DcaeWeights *weights, const DcaePlan *plan,
                               const DcaeBackendParams *params, GError **error)
 {
+    if (!check_machine(plan, error))
+        return FALSE;
+
     Instance *self = g_new0(Instance, 1);
     gsize scratch_bytes = 0;
     self->weights = weights;
