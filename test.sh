@@ -48,7 +48,7 @@ tools/install-deps.sh build test || die "packages are missing, see above"
 echo "all there"
 
 step "clang-format" formatted
-step "gcc, warnings as errors" build_in build/gcc -Dbuildtype=debugoptimized -Dwerror=true
+step "gcc, warnings as errors" build_in build/gcc -Dbuildtype=debugoptimized -Dwerror=true -Dcuda=auto
 if [ "$quick" = quick ]; then
     tests build/gcc gcc --no-suite slow
 else

@@ -29,7 +29,8 @@ BACKENDS = (re.compile(r"\bdcae_(cpu|cuda)_backend\b"), "names a backend")
 TEST_HOOKS = (re.compile(r"^\s*#\s*if.*\b\w*TEST\w*\b", re.M), "has a hook for tests")
 
 CORE_PRODUCT = (PRINTS, ENVIRONMENT, TEST_HOOKS)
-GRAPH_TYPES = ("dcae.h", "dcae_backend.h", "dcae_model.h", "dcae_plan.h", "dcae_graph.h", "dcae_tensor.h")
+GRAPH_TYPES = ("dcae.h", "dcae_backend.h", "dcae_model.h", "dcae_plan.h", "dcae_graph.h", "dcae_layer_weights.h",
+               "dcae_tensor.h")
 
 # First match wins: paths, what may be included besides libc, what the text must not do. A name that ends in "/" is a
 # folder of a library, "NAME*" a prefix, OWN any header that lies beside the file.
@@ -45,8 +46,8 @@ RULES = [
     (r"dcae-core/cpu/cpu_features\.[ch]", ("dcae.h", OWN, "cpuid.h", *GLIB), CORE_PRODUCT),
     (r"dcae-core/cpu/.*", (*GRAPH_TYPES, OWN, *GLIB), (*CORE_PRODUCT, LAYER_NAMES)),
     (r"cuda/cuda_stub\.c", GRAPH_TYPES, CORE_PRODUCT),
-    (r"cuda/kernels/.*", ("*.cuh",), (TEST_HOOKS,)),
-    (r"cuda/.*", (*GRAPH_TYPES, OWN, *GLIB), (*CORE_PRODUCT, LAYER_NAMES)),
+    (r"cuda/kernels/.*", ("*.cuh", "*.cu", "args.h"), (TEST_HOOKS,)),
+    (r"cuda/.*", (*GRAPH_TYPES, OWN, "args.h", *GLIB), (*CORE_PRODUCT, LAYER_NAMES)),
     (r"(tools|bench|examples)/.*", ("dcae.h", *GLIB), ()),
     (r"tests/.*", None, ()),
 ]

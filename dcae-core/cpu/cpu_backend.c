@@ -4,7 +4,6 @@
  * and runs the steps of a plan over the thread pool. Knows tensors by the names that layers carry,
  * nothing of the network. Read next: cpu_kernels.h.
  */
-#include <math.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -12,8 +11,6 @@
 #include "cpu_families.h"
 #include "cpu_pool.h"
 
-/* Batch norm's; the norms inside kernels have their own. */
-#define BATCH_NORM_EPS 1e-5
 /* Packing reads a layer's weights beside the packed ones: more threads would need more memory than
  * they save time. */
 #define MAX_PACK_THREADS 8
@@ -126,204 +123,15 @@ typedef struct {
     GError *error; /* the first one */
 } Packing;
 
-/* What pack() gets, owned. */
-typedef struct {
-    float *weight, *bias, *norm_weight, *norm_bias;
-} LayerArrays;
-
-static void arrays_clear(LayerArrays *arrays)
-{
-    g_free(arrays->weight);
-    g_free(arrays->bias);
-    g_free(arrays->norm_weight);
-    g_free(arrays->norm_bias);
-}
-
-static float *alloc_floats(gsize a, gsize b, const DcaeLayer *layer, GError **error)
-{
-    gsize n;
-    float *memory = dcae_mul_size(a, b, &n) ? g_try_new(float, MAX(n, 1)) : NULL;
-    if (!memory)
-        g_set_error(error, DCAE_ERROR, DCAE_ERROR_MEMORY,
-                    "no memory to read the weights of %s (%" G_GSIZE_FORMAT " × %" G_GSIZE_FORMAT
-                    " values)",
-                    layer->label, a, b);
-    return memory;
-}
-
-/* Keeps the rows that the layer picks, in place; returns how many. */
-static gsize pick_rows(const DcaeLayer *layer, float *rows, gsize n_rows, gsize row_floats)
-{
-    gsize kept = 0;
-    if (layer->pick_period == 0)
-        return n_rows;
-    for (gsize i = 0; i < n_rows; i++) {
-        gsize phase = i % layer->pick_period;
-        if (phase < layer->pick_first || phase >= (gsize)layer->pick_first + layer->pick_count)
-            continue;
-        if (kept != i)
-            memmove(rows + kept * row_floats, rows + i * row_floats, row_floats * sizeof(float));
-        kept++;
-    }
-    return kept;
-}
-
-/* Inputs that one output channel of the stored tensors has. */
-static gsize stored_inputs(const DcaeLayer *layer)
-{
-    if (layer->kind == DCAE_OP_DWCONV)
-        return 1;
-    if (layer->kind == DCAE_OP_GROUPED_LINEAR)
-        return layer->in_c / layer->groups;
-    return layer->in_c;
-}
-
-static gboolean read_named(DcaeModel *model, const char *prefix, const char *suffix,
-                           const guint64 *shape, guint rank, float *to, GError **error)
-{
-    g_autofree char *name = g_strconcat(prefix, suffix, NULL);
-    return dcae_model_read(model, name, shape, rank, to, error);
-}
-
-/* Shape of each source's weight; returns its rank. */
-static guint weight_shape(const DcaeLayer *layer, guint64 shape[4])
-{
-    shape[0] = layer->source_c;
-    shape[1] = stored_inputs(layer);
-    shape[2] = shape[3] = layer->ksize;
-    return layer->kind == DCAE_OP_LINEAR ? 2 : 4;
-}
-
-/* The stacked and picked rows of all sources. */
-static gboolean read_weight(DcaeModel *model, const DcaeLayer *layer, LayerArrays *arrays,
-                            GError **error)
-{
-    gsize inputs = stored_inputs(layer), taps = (gsize)layer->ksize * layer->ksize;
-    gsize n_rows = (gsize)layer->n_sources * layer->source_c;
-    guint64 shape[4];
-    guint rank = weight_shape(layer, shape);
-    arrays->weight = alloc_floats(n_rows, inputs * taps, layer, error);
-    if (!arrays->weight)
-        return FALSE;
-    for (gsize i = 0; i < layer->n_sources; i++)
-        if (!read_named(model, layer->source[i], ".weight", shape, rank,
-                        arrays->weight + i * layer->source_c * inputs * taps, error))
-            return FALSE;
-    n_rows = pick_rows(layer, arrays->weight, n_rows, inputs * taps);
-    g_assert(n_rows == layer->conv_c);
-    return TRUE;
-}
-
-static gboolean read_bias(DcaeModel *model, const DcaeLayer *layer, LayerArrays *arrays,
-                          GError **error)
-{
-    guint64 shape = layer->source_c;
-    if (!layer->bias)
-        return TRUE;
-    arrays->bias = alloc_floats(layer->source_c, 1, layer, error);
-    if (!arrays->bias ||
-        !read_named(model, layer->source[0], ".bias", &shape, 1, arrays->bias, error))
-        return FALSE;
-    pick_rows(layer, arrays->bias, layer->source_c, 1);
-    return TRUE;
-}
-
-static gboolean read_rms_norm(DcaeModel *model, const DcaeLayer *layer, LayerArrays *arrays,
-                              GError **error)
-{
-    guint64 shape = layer->out_c;
-    arrays->norm_weight = alloc_floats(layer->out_c, 1, layer, error);
-    if (!arrays->norm_weight)
-        return FALSE;
-    arrays->norm_bias = alloc_floats(layer->out_c, 1, layer, error);
-    return arrays->norm_bias &&
-           read_named(model, layer->norm_name, ".weight", &shape, 1, arrays->norm_weight, error) &&
-           read_named(model, layer->norm_name, ".bias", &shape, 1, arrays->norm_bias, error);
-}
-
-/* Batch norm at inference is y = (x - mean) / sqrt(var + eps) · weight + bias: a factor for each
- * row of the product and a new bias. */
-static gboolean fold_batch_norm(DcaeModel *model, const DcaeLayer *layer, LayerArrays *arrays,
-                                GError **error)
-{
-    static const char *const suffix[4] = {".weight", ".bias", ".running_mean", ".running_var"};
-    gsize n = layer->conv_c, inputs = stored_inputs(layer) * layer->ksize * layer->ksize;
-    guint64 shape = n;
-    g_autofree float *norm = alloc_floats(n, 4, layer, error);
-    g_assert(layer->act == DCAE_ACT_NONE && layer->out_c == layer->conv_c);
-    if (!norm)
-        return FALSE;
-    for (gsize i = 0; i < 4; i++)
-        if (!read_named(model, layer->norm_name, suffix[i], &shape, 1, norm + i * n, error))
-            return FALSE;
-    for (gsize c = 0; c < n; c++)
-        if (norm[3 * n + c] < 0) {
-            g_set_error(error, DCAE_ERROR, DCAE_ERROR_WEIGHTS,
-                        "tensor '%s.running_var' has the negative variance %g", layer->norm_name,
-                        norm[3 * n + c]);
-            return FALSE;
-        }
-    if (!arrays->bias) {
-        arrays->bias = alloc_floats(n, 1, layer, error);
-        if (!arrays->bias)
-            return FALSE;
-        memset(arrays->bias, 0, n * sizeof(float));
-    }
-    for (gsize c = 0; c < n; c++) {
-        double scale = norm[c] / sqrt(norm[3 * n + c] + BATCH_NORM_EPS);
-        for (gsize i = 0; i < inputs; i++)
-            arrays->weight[c * inputs + i] = (float)(arrays->weight[c * inputs + i] * scale);
-        arrays->bias[c] = (float)((arrays->bias[c] - norm[2 * n + c]) * scale + norm[n + c]);
-    }
-    return TRUE;
-}
-
-static gboolean check_named(const DcaeModel *model, const char *prefix, const char *suffix,
-                            const guint64 *shape, guint rank, GError **error)
-{
-    g_autofree char *name = g_strconcat(prefix, suffix, NULL);
-    return dcae_model_check(model, name, shape, rank, error);
-}
-
-/* Are all tensors there, in the shapes that the layers have? Asked before memory is taken, since a
- * configuration can describe far more weights than the file holds. */
-static gboolean check_layers(const DcaeModel *model, const DcaeProgram *program, GError **error)
-{
-    static const char *const norm_suffix[] = {".weight", ".bias", ".running_mean", ".running_var"};
-
-    for (guint n = 0; n < program->n_layers; n++) {
-        const DcaeLayer *layer = &program->layers[n];
-        guint64 shape[4], norm_shape = layer->out_c;
-        guint rank = weight_shape(layer, shape);
-        guint n_norm = layer->norm == DCAE_NORM_BATCH ? 4 : layer->norm == DCAE_NORM_RMS ? 2 : 0;
-        for (guint i = 0; i < layer->n_sources; i++)
-            if (!check_named(model, layer->source[i], ".weight", shape, rank, error))
-                return FALSE;
-        if (layer->bias && !check_named(model, layer->source[0], ".bias", shape, 1, error))
-            return FALSE;
-        for (guint i = 0; i < n_norm; i++)
-            if (!check_named(model, layer->norm_name, norm_suffix[i], &norm_shape, 1, error))
-                return FALSE;
-    }
-    return TRUE;
-}
-
 static gboolean pack_layer(Packing *p, guint index, GError **error)
 {
     const DcaeLayer *layer = &p->program->layers[index];
     const DcaeCpuKernel *kernel = &p->weights->kernels.kernel[layer->kind];
-    LayerArrays a = {0};
-    gboolean ok = layer->n_sources == 0 || (read_weight(p->model, layer, &a, error) &&
-                                            read_bias(p->model, layer, &a, error));
-    if (ok && layer->norm == DCAE_NORM_RMS)
-        ok = read_rms_norm(p->model, layer, &a, error);
-    if (ok && layer->norm == DCAE_NORM_BATCH)
-        ok = fold_batch_norm(p->model, layer, &a, error);
-    if (ok) {
-        DcaeLayerWeights weights = {a.weight, a.bias, a.norm_weight, a.norm_bias};
+    DcaeLayerWeights weights;
+    gboolean ok = dcae_layer_weights_read(p->model, layer, &weights, error);
+    if (ok)
         kernel->pack(layer, &weights, p->weights->packed + p->weights->offset[index]);
-    }
-    arrays_clear(&a);
+    dcae_layer_weights_clear(&weights);
     return ok;
 }
 
@@ -391,7 +199,7 @@ static DcaeWeights *prepare(DcaeModel *model, const DcaeProgram *program,
                             const DcaeBackendParams *params, GError **error)
 {
     Packing p = {.model = model, .program = program, .params = params};
-    if (!check_layers(model, program, error))
+    if (!dcae_layer_weights_check(model, program, error))
         return NULL;
     DcaePool *pool = dcae_pool_new(MIN(params->threads, MAX_PACK_THREADS), error);
     if (!pool)

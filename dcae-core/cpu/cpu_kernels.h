@@ -12,6 +12,7 @@
 #define DCAE_CPU_KERNELS_H
 
 #include "../dcae_backend.h"
+#include "../dcae_layer_weights.h"
 
 /* Rows of a value as they lie in memory: channel `c0` of pixel (y, x) of the picture is at
  * data[(y - row0) * row_stride + x * pixel_stride], strides in floats, data already moved to c0.
@@ -37,16 +38,6 @@ typedef struct {
     const DcaeLatent *latent; /* LATENT_* */
     gint *not_finite; /* *_OUT: set atomically to 1 where an output value is NaN or infinite */
 } DcaeCpuCall;
-
-/* Weights of one layer as read from the model, all f32, C order, rows picked. Arrays are NULL where
- * the layer has none. */
-typedef struct {
-    const float
-        *weight; /* [conv_c][in_c][k][k] | [conv_c][in_c] | [c][k][k] | [conv_c][in_c / groups] */
-    const float *bias; /* [conv_c]; where norm is BATCH the batch norm is already folded into weight
-                          and bias */
-    const float *norm_weight, *norm_bias; /* RMS: [out_c] */
-} DcaeLayerWeights;
 
 /* One kernel = one op kind on one instruction set. */
 typedef struct {

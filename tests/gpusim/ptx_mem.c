@@ -260,12 +260,21 @@ void exec_ld(Warp *w, const Insn *in)
     count_access(w, in, address, whole, false);
 }
 
-/* Kernel parameters are the same for every lane; the decoder has checked name and size. */
+/* Kernel parameters, at an offset from the first one: by name, or by an address that mov gave. */
 void exec_ld_param(Warp *w, const Insn *in)
 {
+    const uint32_t bytes = (uint32_t)in->bytes * in->vec;
+    uint64_t address[LANES];
     const uint8_t *from[LANES];
-    for (int l = 0; l < LANES; l++)
-        from[l] = w->launch->params->params + in->imm;
+    get_addresses(w, in, address);
+    for (int l = 0; l < LANES; l++) {
+        if (!((w->exec >> l) & 1))
+            continue;
+        if (address[l] > w->launch->kernel->param_bytes ||
+            bytes > w->launch->kernel->param_bytes - address[l])
+            launch_fault(w, l, "read of parameters out of bounds");
+        from[l] = w->launch->params->params + address[l];
+    }
     put_loaded(w, in, from);
 }
 

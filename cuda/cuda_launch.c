@@ -1,0 +1,484 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * cuda_launch.c - see cuda_launch.h.
+ */
+#include "cuda_launch.h"
+
+#include "dcae_tensor.h"
+
+/* From so many blocks on, tiles of twice the width leave no multiprocessor idle. */
+#define WIDE_BLOCKS 264
+
+/* A chunk of ATTN_SUM has about so many pixels: enough to be worth a block, and few enough that a
+ * small picture still fills the device with heads and chunks. */
+#define ATTN_CHUNK_PIXELS 512
+
+guint dcae_cuda_element_size(DcaePrecision precision)
+{
+    return precision == DCAE_PRECISION_F32 ? 4 : 2;
+}
+
+/* ---- matrix products */
+
+DcaeCudaProduct dcae_cuda_product(const DcaeLayer *layer, DcaePrecision precision)
+{
+    gboolean f32 = precision == DCAE_PRECISION_F32;
+    guint tile_n = f32 ? DCAE_F32_TILE_N : DCAE_MMA_TILE_N;
+    guint step = f32 ? DCAE_F32_STEP : DCAE_MMA_STEP;
+    DcaeCudaProduct p = {
+        .place = layer->nearest2                       ? DCAE_PLACE_NEAREST
+                 : layer->shuffle == DCAE_SHUFFLE_DOWN ? DCAE_PLACE_DOWN
+                 : layer->shuffle == DCAE_SHUFFLE_UP   ? DCAE_PLACE_UP
+                                                       : DCAE_PLACE_PLAIN,
+        .taps = layer->nearest2 ? 2 : layer->ksize,
+        .phases = layer->nearest2 ? 4 : 1,
+        .in_padded = dcae_round_up(layer->in_c, 16),
+        .up_c = dcae_round_up(layer->out_c, 16),
+    };
+    p.k = dcae_round_up(p.taps * p.taps * p.in_padded, step);
+    p.columns = dcae_round_up(p.place == DCAE_PLACE_UP ? 4 * p.up_c : layer->conv_c, tile_n);
+    p.fused_norm = layer->norm == DCAE_NORM_RMS &&
+                   p.columns <= (f32 ? DCAE_F32_TILE_N : DCAE_WIDE_TILE_N) &&
+                   (p.place == DCAE_PLACE_PLAIN || p.place == DCAE_PLACE_NEAREST);
+    return p;
+}
+
+gint dcae_cuda_product_channel(const DcaeLayer *layer, const DcaeCudaProduct *product, guint column)
+{
+    if (product->place != DCAE_PLACE_UP)
+        return column < layer->conv_c ? (gint)column : -1;
+    guint square = column / product->up_c, c = column % product->up_c;
+    return square < 4 && c < layer->out_c ? (gint)(4 * c + square) : -1;
+}
+
+/* ---- values */
+
+static DcaeKernelRows rows_of(const DcaeCudaCall *call, guint value, guint c0, guint row0)
+{
+    if (value == DCAE_NO_VALUE)
+        return (DcaeKernelRows){0};
+    const DcaeSlot *slot = &call->plan->slots[value];
+    guint size = dcae_cuda_element_size(call->precision);
+    return (DcaeKernelRows){
+        .data = call->arena + slot->offset + call->image * slot->image_bytes + c0 * size,
+        .row_stride = (gint64)(slot->row_bytes / size),
+        .image_stride = (gint64)(slot->image_bytes / size),
+        .pixel_stride = (gint)slot->c_stride,
+        .row0 = (gint)row0,
+        .h = (gint)slot->h,
+        .w = (gint)slot->w,
+    };
+}
+
+static const DcaeOp *op_of(const DcaeCudaCall *call)
+{
+    return &call->plan->program->ops[call->step->op];
+}
+
+static DcaeKernelRows in_rows(const DcaeCudaCall *call)
+{
+    return rows_of(call, op_of(call)->in, op_of(call)->in_c0, call->step->in_row0);
+}
+
+static DcaeKernelRows out_rows(const DcaeCudaCall *call)
+{
+    return rows_of(call, op_of(call)->out, op_of(call)->out_c0, call->step->out_row0);
+}
+
+static DcaeKernelRows residual_rows(const DcaeCudaCall *call)
+{
+    return rows_of(call, op_of(call)->residual, 0, call->step->residual_row0);
+}
+
+static CUdeviceptr state_of(const DcaeCudaCall *call, const DcaeSlot **slot)
+{
+    *slot = &call->plan->slots[op_of(call)->state];
+    return call->arena + (*slot)->offset + call->image * (*slot)->image_bytes;
+}
+
+/* Channels of an output pixel that an op writes: to the end of the pixel where its channels are the
+ * value's last. */
+static gint store_c(const DcaeCudaCall *call, guint c)
+{
+    const DcaeOp *op = op_of(call);
+    const DcaeSlot *slot = &call->plan->slots[op->out];
+    return (gint)(op->out_c0 + c == slot->c ? slot->c_stride - op->out_c0 : c);
+}
+
+static void set_grid(DcaeCudaLaunch *launch, guint x, guint y, guint z)
+{
+    launch->grid[0] = x;
+    launch->grid[1] = y;
+    launch->grid[2] = z;
+}
+
+/* ---- convolutions */
+
+static DcaeCudaLaunch norm_launch(const DcaeCudaCall *call, gboolean in_place)
+{
+    const DcaeLayer *layer = op_of(call)->layer;
+    DcaeCudaLaunch launch = {
+        .kernel = DCAE_KERNEL_NORM, .threads = DCAE_THREADS, .args_size = sizeof launch.args.norm};
+    DcaeKernelNorm *a = &launch.args.norm;
+    *a = (DcaeKernelNorm){
+        .in = in_place ? out_rows(call) : in_rows(call),
+        .out = out_rows(call),
+        .residual = residual_rows(call),
+        .weight = call->layer->norm_weight,
+        .bias = call->layer->norm_bias,
+        .y0 = (gint)call->step->y0,
+        .y1 = (gint)call->step->y1,
+        .c = (gint)layer->out_c,
+        .store_c = store_c(call, layer->out_c),
+        .act = in_place ? DCAE_ACT_NONE : (gint)layer->act,
+    };
+    guint pixels = (guint)(a->y1 - a->y0) * (guint)a->out.w;
+    set_grid(&launch, dcae_ceil_div(pixels, DCAE_THREADS / 32), 1, call->images);
+    return launch;
+}
+
+/* Product pixels of the step, and how many lie in a row. */
+static void set_products(const DcaeCudaCall *call, DcaeKernelConv *a)
+{
+    gint rows = a->y1 - a->y0, w = a->out.w;
+
+    a->product_w = w;
+    a->products = rows * w;
+    if (a->place == DCAE_PLACE_DOWN)
+        a->products = 4 * rows * w;
+    if (a->place == DCAE_PLACE_UP || a->place == DCAE_PLACE_NEAREST) {
+        a->product_w = w / 2;
+        a->products = (rows + 1) / 2 * (w / 2);
+    }
+}
+
+/* Picks the tile. It doesn't change the bits, which are sums in one order whatever the tile. */
+static void set_tile(const DcaeCudaCall *call, const DcaeCudaProduct *product,
+                     DcaeCudaLaunch *launch)
+{
+    const DcaeKernelConv *a = &launch->args.conv;
+    guint blocks_z = call->images * product->phases, tile_m = DCAE_MMA_TILE_M, tile_n;
+    guint wide_blocks = dcae_ceil_div((guint)a->products, DCAE_MMA_TILE_M) *
+                        (product->columns / DCAE_WIDE_TILE_N) * blocks_z;
+
+    launch->kernel = DCAE_KERNEL_CONV;
+    if (call->precision == DCAE_PRECISION_F32) {
+        tile_m = DCAE_F32_TILE_M;
+        tile_n = DCAE_F32_TILE_N;
+        launch->threads = DCAE_F32_THREADS;
+    } else if (product->columns % DCAE_WIDE_TILE_N == 0 &&
+               (product->fused_norm || wide_blocks >= WIDE_BLOCKS)) {
+        launch->kernel = DCAE_KERNEL_CONV_WIDE;
+        tile_n = DCAE_WIDE_TILE_N;
+        launch->threads = DCAE_WIDE_THREADS;
+    } else {
+        tile_n = DCAE_MMA_TILE_N;
+        launch->threads = DCAE_MMA_THREADS;
+    }
+    launch->shared = dcae_cuda_kernel_shared(launch->kernel, call->precision);
+    set_grid(launch, dcae_ceil_div((guint)a->products, tile_m) * (product->columns / tile_n), 1,
+             blocks_z);
+}
+
+static guint conv_launches(const DcaeCudaCall *call, DcaeCudaLaunch *launches)
+{
+    const DcaeLayer *layer = op_of(call)->layer;
+    DcaeCudaProduct product = dcae_cuda_product(layer, call->precision);
+    gboolean second = layer->norm == DCAE_NORM_RMS && !product.fused_norm;
+    DcaeKernelConv *a = &launches[0].args.conv;
+
+    g_assert(op_of(call)->in_c0 % 8 == 0 && op_of(call)->out_c0 % 4 == 0);
+    launches[0].args_size = sizeof *a;
+    *a = (DcaeKernelConv){
+        .in = in_rows(call),
+        .out = out_rows(call),
+        .weight = call->layer->weight,
+        .bias = call->layer->bias,
+        .k = (gint)product.k,
+        .columns = (gint)product.columns,
+        .in_padded = (gint)product.in_padded,
+        .taps = (gint)product.taps,
+        .stride = (gint)layer->stride,
+        .place = (gint)product.place,
+        .y0 = (gint)call->step->y0,
+        .y1 = (gint)call->step->y1,
+        .in_c = (gint)layer->in_c,
+        .out_c = (gint)layer->out_c,
+        .up_c = (gint)product.up_c,
+        .store_c = store_c(call, layer->out_c),
+        .act = (gint)layer->act,
+        .shortcut = (gint)layer->shortcut,
+    };
+    if (!second)
+        a->residual = residual_rows(call);
+    if (product.fused_norm) {
+        a->norm_weight = call->layer->norm_weight;
+        a->norm_bias = call->layer->norm_bias;
+    }
+    set_products(call, a);
+    set_tile(call, &product, &launches[0]);
+    if (!second)
+        return 1;
+    launches[1] = norm_launch(call, TRUE);
+    return 2;
+}
+
+static guint dwconv_launch(const DcaeCudaCall *call, DcaeCudaLaunch *launch)
+{
+    const DcaeLayer *layer = op_of(call)->layer;
+    DcaeKernelDwconv *a = &launch->args.dwconv;
+    launch->kernel = DCAE_KERNEL_DWCONV;
+    launch->args_size = sizeof *a;
+    *a = (DcaeKernelDwconv){
+        .in = in_rows(call),
+        .out = out_rows(call),
+        .weight = call->layer->weight,
+        .bias = call->layer->bias,
+        .ksize = (gint)layer->ksize,
+        .gate = layer->gate,
+        .y0 = (gint)call->step->y0,
+        .y1 = (gint)call->step->y1,
+        .c = (gint)layer->out_c,
+        .store_c = store_c(call, layer->out_c),
+    };
+    guint items = dcae_ceil_div((guint)a->out.w, DCAE_DWCONV_PIXELS) * (guint)a->store_c;
+    set_grid(launch, dcae_ceil_div(items, DCAE_THREADS), (guint)(a->y1 - a->y0), call->images);
+    return 1;
+}
+
+static guint grouped_launch(const DcaeCudaCall *call, DcaeCudaLaunch *launch)
+{
+    const DcaeLayer *layer = op_of(call)->layer;
+    DcaeKernelGrouped *a = &launch->args.grouped;
+    launch->kernel = DCAE_KERNEL_GROUPED;
+    launch->args_size = sizeof *a;
+    *a = (DcaeKernelGrouped){
+        .in = in_rows(call),
+        .out = out_rows(call),
+        .weight = call->layer->weight,
+        .inputs = (gint)(layer->in_c / layer->groups),
+        .outputs = (gint)(layer->conv_c / layer->groups),
+        .y0 = (gint)call->step->y0,
+        .y1 = (gint)call->step->y1,
+        .c = (gint)layer->out_c,
+        .store_c = store_c(call, layer->out_c),
+    };
+    guint items = dcae_ceil_div((guint)a->out.w, DCAE_GROUPED_PIXELS) * (guint)a->store_c;
+    set_grid(launch, dcae_ceil_div(items, DCAE_THREADS), (guint)(a->y1 - a->y0), call->images);
+    return 1;
+}
+
+/* ---- attention */
+
+guint dcae_cuda_attn_rows(guint w)
+{
+    return dcae_ceil_div(ATTN_CHUNK_PIXELS, w);
+}
+
+gsize dcae_cuda_attn_workspace(const DcaeProgram *program, const DcaeOp *op, guint rows)
+{
+    gsize d = op->head_dim;
+    gsize chunks = dcae_ceil_div(rows, dcae_cuda_attn_rows(program->values[op->in].w));
+    return chunks * op->heads * (d + 1) * d * sizeof(float);
+}
+
+static guint attn_sum_launches(const DcaeCudaCall *call, DcaeCudaLaunch *launches)
+{
+    const DcaeOp *op = op_of(call);
+    guint d = op->head_dim, size = (d + 1) * d;
+    const DcaeSlot *state;
+    DcaeKernelAttnSum *a = &launches[0].args.attn_sum;
+    *a = (DcaeKernelAttnSum){
+        .in = in_rows(call),
+        .partial = call->workspace,
+        .state = state_of(call, &state),
+        .y0 = (gint)call->step->y0,
+        .y1 = (gint)call->step->y1,
+        .heads = (gint)op->heads,
+        .head_dim = (gint)d,
+    };
+    a->chunk_rows = (gint)dcae_cuda_attn_rows((guint)a->in.w);
+    a->chunks = (gint)dcae_ceil_div((guint)(a->y1 - a->y0), (guint)a->chunk_rows);
+    launches[0].kernel = DCAE_KERNEL_ATTN_SUM;
+    launches[0].args_size = sizeof *a;
+    launches[0].shared = DCAE_ATTN_PIXELS * (2 * d + 1) * sizeof(float);
+    set_grid(&launches[0], (guint)a->chunks, op->heads,
+             dcae_ceil_div(size, DCAE_THREADS * DCAE_ATTN_ELEMENTS));
+    launches[1] = launches[0];
+    launches[1].kernel = DCAE_KERNEL_ATTN_ADD;
+    launches[1].shared = 0;
+    set_grid(&launches[1], dcae_ceil_div(op->heads * size, DCAE_THREADS), 1, 1);
+    return 2;
+}
+
+static guint attn_apply_launch(const DcaeCudaCall *call, DcaeCudaLaunch *launch)
+{
+    const DcaeOp *op = op_of(call);
+    guint d = op->head_dim;
+    const DcaeSlot *state;
+    DcaeKernelAttnApply *a = &launch->args.attn_apply;
+    *a = (DcaeKernelAttnApply){
+        .in = in_rows(call),
+        .out = out_rows(call),
+        .state = state_of(call, &state),
+        .state_stride = (gint64)(state->image_bytes / sizeof(float)),
+        .y0 = (gint)call->step->y0,
+        .y1 = (gint)call->step->y1,
+        .heads = (gint)op->heads,
+        .head_dim = (gint)d,
+        .store_c = store_c(call, op->heads * d),
+    };
+    launch->kernel = DCAE_KERNEL_ATTN_APPLY;
+    launch->args_size = sizeof *a;
+    launch->shared = ((d + 1) * d + DCAE_ATTN_PIXELS * d) * sizeof(float);
+    guint pixels = (guint)(a->y1 - a->y0) * (guint)a->out.w;
+    set_grid(launch, dcae_ceil_div(pixels, DCAE_ATTN_PIXELS), op->heads, call->images);
+    return 1;
+}
+
+/* ---- the ends, blend */
+
+static guint pixels_launch(const DcaeCudaCall *call, DcaeCudaLaunch *launch)
+{
+    const DcaeOp *op = op_of(call);
+    gboolean in = op->kind == DCAE_OP_PIXELS_IN;
+    DcaeKernelPixels *a = &launch->args.pixels;
+    *a = (DcaeKernelPixels){
+        .image = *call->picture,
+        .rows = in ? out_rows(call) : in_rows(call),
+        .not_finite = call->not_finite,
+        .frame_x = (gint)op->frame_x,
+        .frame_y = (gint)op->frame_y,
+        .frame_w = (gint)op->frame_w,
+        .frame_h = (gint)op->frame_h,
+        .out_w = (gint)op->out_w,
+        .out_h = (gint)op->out_h,
+        .pad = (gint)op->pad,
+        .y0 = (gint)call->step->y0,
+        .y1 = (gint)(in ? call->step->y1 : MIN(call->step->y1, op->out_h)),
+        .c = (gint)call->plan->slots[in ? op->out : op->in].c,
+    };
+    a->store_c = in ? store_c(call, (guint)a->c) : 0;
+    launch->kernel = in ? DCAE_KERNEL_PIXELS_IN : DCAE_KERNEL_PIXELS_OUT;
+    launch->args_size = sizeof *a;
+    set_grid(launch, dcae_ceil_div((guint)(in ? a->rows.w : a->out_w), DCAE_THREADS),
+             (guint)(a->y1 - a->y0), 1);
+    return a->y1 > a->y0 ? 1 : 0;
+}
+
+static guint latent_launch(const DcaeCudaCall *call, DcaeCudaLaunch *launch)
+{
+    const DcaeOp *op = op_of(call);
+    gboolean in = op->kind == DCAE_OP_LATENT_IN;
+    DcaeKernelLatent *a = &launch->args.latent;
+    *a = (DcaeKernelLatent){
+        .rows = in ? out_rows(call) : in_rows(call),
+        .latent = call->latent_data,
+        .not_finite = call->not_finite,
+        .scale = op->scale,
+        .format = (gint)call->latent->format,
+        .latent_c = (gint)call->latent->c,
+        .latent_h = (gint)call->latent->h,
+        .latent_w = (gint)call->latent->w,
+        .frame_x = (gint)op->frame_x,
+        .frame_y = (gint)op->frame_y,
+        .out_w = (gint)op->out_w,
+        .out_h = (gint)op->out_h,
+        .y0 = (gint)call->step->y0,
+        .y1 = (gint)(in ? call->step->y1 : MIN(call->step->y1, op->out_h)),
+        .c = (gint)call->plan->slots[in ? op->out : op->in].c,
+    };
+    a->store_c = in ? store_c(call, (guint)a->c) : 0;
+    launch->kernel = in ? DCAE_KERNEL_LATENT_IN : DCAE_KERNEL_LATENT_OUT;
+    launch->args_size = sizeof *a;
+    gint items = in ? a->rows.w * a->store_c : a->out_w * MIN(a->c, a->latent_c);
+    set_grid(launch, dcae_ceil_div((guint)items, DCAE_THREADS), (guint)(a->y1 - a->y0), 1);
+    return a->y1 > a->y0 ? 1 : 0;
+}
+
+static guint blend_launch(const DcaeCudaCall *call, DcaeCudaLaunch *launch)
+{
+    const DcaeOp *op = op_of(call);
+    DcaeKernelBlend *a = &launch->args.blend;
+    *a = (DcaeKernelBlend){
+        .out = out_rows(call),
+        .above = rows_of(call, op->above, 0, 0),
+        .left = rows_of(call, op->left, 0, 0),
+        .y0 = (gint)call->step->y0,
+        .y1 = (gint)call->step->y1,
+        .c = (gint)call->plan->slots[op->out].c,
+        .blend_h = op->above != DCAE_NO_VALUE ? (gint)op->blend_h : 0,
+        .blend_w = op->left != DCAE_NO_VALUE ? (gint)op->blend_w : 0,
+    };
+    launch->kernel = DCAE_KERNEL_BLEND;
+    launch->args_size = sizeof *a;
+    set_grid(launch, dcae_ceil_div((guint)(a->out.w * a->c), DCAE_THREADS), (guint)(a->y1 - a->y0),
+             call->images);
+    return 1;
+}
+
+/* ---- */
+
+guint dcae_cuda_launches(const DcaeCudaCall *call, DcaeCudaLaunch launches[DCAE_CUDA_MAX_LAUNCHES])
+{
+    for (guint i = 0; i < DCAE_CUDA_MAX_LAUNCHES; i++)
+        launches[i] = (DcaeCudaLaunch){.threads = DCAE_THREADS};
+    switch (op_of(call)->kind) {
+    case DCAE_OP_CONV:
+    case DCAE_OP_LINEAR:
+        return conv_launches(call, launches);
+    case DCAE_OP_DWCONV:
+        return dwconv_launch(call, launches);
+    case DCAE_OP_GROUPED_LINEAR:
+        return grouped_launch(call, launches);
+    case DCAE_OP_ATTN_SUM:
+        return attn_sum_launches(call, launches);
+    case DCAE_OP_ATTN_APPLY:
+        return attn_apply_launch(call, launches);
+    case DCAE_OP_RMSNORM:
+        launches[0] = norm_launch(call, FALSE);
+        return 1;
+    case DCAE_OP_BLEND:
+        return blend_launch(call, launches);
+    case DCAE_OP_PIXELS_IN:
+    case DCAE_OP_PIXELS_OUT:
+        return pixels_launch(call, launches);
+    case DCAE_OP_LATENT_IN:
+    case DCAE_OP_LATENT_OUT:
+        return latent_launch(call, launches);
+    default:
+        g_assert_not_reached();
+    }
+}
+
+gboolean dcae_cuda_is_batched(DcaeOpKind kind)
+{
+    return kind != DCAE_OP_ATTN_SUM && kind != DCAE_OP_PIXELS_IN && kind != DCAE_OP_PIXELS_OUT &&
+           kind != DCAE_OP_LATENT_IN && kind != DCAE_OP_LATENT_OUT;
+}
+
+gboolean dcae_cuda_has_kernel(DcaeCudaKernelId kernel, DcaePrecision precision)
+{
+    return kernel != DCAE_KERNEL_CONV_WIDE || precision != DCAE_PRECISION_F32;
+}
+
+/* Stages of the main loop, and after it half a tile of products. */
+static guint product_shared(guint tile_n, guint stages)
+{
+    guint stage = (DCAE_MMA_TILE_M + tile_n) * DCAE_MMA_STEP * 2;
+    guint tile = DCAE_MMA_TILE_M / 2 * (tile_n + DCAE_TILE_PAD) * (guint)sizeof(float);
+
+    return MAX(stages * stage, tile);
+}
+
+guint dcae_cuda_kernel_shared(DcaeCudaKernelId kernel, DcaePrecision precision)
+{
+    if (kernel == DCAE_KERNEL_CONV && precision != DCAE_PRECISION_F32)
+        return product_shared(DCAE_MMA_TILE_N, DCAE_MMA_STAGES);
+    if (kernel == DCAE_KERNEL_CONV_WIDE)
+        return product_shared(DCAE_WIDE_TILE_N, DCAE_WIDE_STAGES);
+    if (kernel == DCAE_KERNEL_ATTN_APPLY)
+        return (DCAE_MAX_HEAD_DIM + 1 + DCAE_ATTN_PIXELS) * DCAE_MAX_HEAD_DIM *
+               (guint)sizeof(float);
+    return 0;
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * args.h - what kernels get, shared by host and device: one struct per kernel, passed by value, and
+ * the sizes that both sides must agree on. Strides are in elements of the module's type unless a
+ * field says otherwise.
+ */
+#ifndef DCAE_KERNEL_ARGS_H
+#define DCAE_KERNEL_ARGS_H
+
+#ifdef __CUDACC__
+typedef void *DcaePointer;
+#else
+#include <stdint.h>
+typedef uint64_t DcaePointer;
+#endif
+
+/* Tile of the convolution kernels: product pixels, columns of the product, length of a step. f32
+ * runs on plain multiply-adds, the 16-bit types on tensor cores. */
+#define DCAE_F32_TILE_M 64
+#define DCAE_F32_TILE_N 64
+#define DCAE_F32_STEP 16
+#define DCAE_F32_THREADS 128
+#define DCAE_MMA_TILE_M 128
+#define DCAE_MMA_TILE_N 128
+#define DCAE_MMA_STEP 32
+#define DCAE_MMA_THREADS 128
+#define DCAE_MMA_STAGES 4
+#define DCAE_WIDE_TILE_N 256
+#define DCAE_WIDE_THREADS 256
+#define DCAE_WIDE_STAGES 3
+/* Floats that a row of the finished tile in shared memory is longer than its columns: four rows of
+ * eight columns, which half a warp writes, lie on different banks. */
+#define DCAE_TILE_PAD 8
+
+#define DCAE_THREADS 256      /* of a block of the other kernels */
+#define DCAE_DWCONV_PIXELS 4  /* of a thread of DWCONV, side by side */
+#define DCAE_GROUPED_PIXELS 8 /* of a thread of GROUPED_LINEAR, side by side */
+#define DCAE_ATTN_PIXELS 32   /* held in shared memory at a time */
+#define DCAE_ATTN_ELEMENTS 5  /* of the state, of a thread of ATTN_SUM */
+#define DCAE_MAX_HEAD_DIM 128
+
+/* Rows of a value. Channel 0 of the op at pixel (y, x) of image n of the batch is
+ * data[n * image_stride + (y - row0) * row_stride + x * pixel_stride]. */
+typedef struct {
+    DcaePointer data; /* 0: absent */
+    long long row_stride, image_stride;
+    int pixel_stride, row0, h, w;
+} DcaeKernelRows;
+
+/* How product pixels become output pixels. */
+enum {
+    DCAE_PLACE_PLAIN,
+    DCAE_PLACE_NEAREST, /* four products, one for each parity of the output pixel */
+    DCAE_PLACE_DOWN,    /* pixel-unshuffle; four product pixels of a square lie side by side */
+    DCAE_PLACE_UP,      /* pixel-shuffle; columns are grouped by output pixel */
+};
+
+/* CONV and LINEAR: out = norm(act(product + bias) + shortcut) + residual. */
+typedef struct {
+    DcaeKernelRows in, out, residual;
+    DcaePointer weight; /* f32: [phase][k][columns]; 16 bit: [phase][columns][k] */
+    DcaePointer bias, norm_weight, norm_bias; /* f32, padded with zeros to columns; norm_*: 0 where
+                                                 there is no norm */
+    int k; /* length of the product: taps² pixels of in_padded channels, rounded up to a step */
+    int columns;   /* of the product, padded to a tile */
+    int in_padded; /* channels of an input pixel, padded to 16 */
+    int taps;      /* in one direction: 1, 2 or 3 */
+    int stride, place;
+    int y0, y1;        /* output rows */
+    int products;      /* product pixels of a phase, at most */
+    int product_w;     /* per row of products; DOWN: squares */
+    int in_c, out_c;   /* of the layer */
+    int up_c;          /* UP: columns of one output pixel */
+    int store_c;       /* channels of an output pixel that are written; those from out_c on are 0 */
+    int act, shortcut; /* DcaeAct, DcaeShortcut */
+} DcaeKernelConv;
+
+typedef struct {
+    DcaeKernelRows in, out;
+    DcaePointer weight, bias; /* f32 [taps][conv_c], [conv_c] or 0 */
+    int ksize, gate;
+    int y0, y1, c, store_c; /* c: output channels */
+} DcaeKernelDwconv;
+
+typedef struct {
+    DcaeKernelRows in, out;
+    DcaePointer weight; /* f32 [group][input][output] */
+    int inputs, outputs;
+    int y0, y1, c, store_c;
+} DcaeKernelGrouped;
+
+/* RMSNORM, and the norm of convolutions whose channels don't fit a tile: out = act(norm(in)) +
+ * residual; out may be in. */
+typedef struct {
+    DcaeKernelRows in, out, residual;
+    DcaePointer weight, bias;
+    int y0, y1, c, store_c, act;
+} DcaeKernelNorm;
+
+/* ATTN_SUM adds rows in chunks of chunk_rows, each into its own partial state; ATTN_ADD adds those
+ * to the state in order. Both work on one image. */
+typedef struct {
+    DcaeKernelRows in;
+    DcaePointer partial; /* f32 [chunk][head][head_dim + 1][head_dim] */
+    DcaePointer state;   /* f32 [head][head_dim + 1][head_dim] */
+    int y0, y1, chunk_rows, chunks, heads, head_dim;
+} DcaeKernelAttnSum;
+
+typedef struct {
+    DcaeKernelRows in, out;
+    DcaePointer state;
+    long long state_stride; /* floats from image to image */
+    int y0, y1, heads, head_dim, store_c;
+} DcaeKernelAttnApply;
+
+typedef struct {
+    DcaeKernelRows out, above, left;
+    int y0, y1, c, blend_h, blend_w; /* blend_*: 0 where there is no tile on that side */
+} DcaeKernelBlend;
+
+/* A component of a picture; strides in bytes. */
+typedef struct {
+    DcaePointer data;
+    long long row_stride, pixel_stride;
+} DcaeKernelComponent;
+
+typedef struct {
+    DcaeKernelComponent component[4];
+    int w, h, color, w_shift, h_shift, full_range; /* color: DcaeColorModel */
+    float kr, kb, chroma_x, chroma_y;
+} DcaeKernelImage;
+
+/* PIXELS_IN and PIXELS_OUT of one image. */
+typedef struct {
+    DcaeKernelImage image;
+    DcaeKernelRows rows;
+    DcaePointer not_finite; /* PIXELS_OUT: an int that becomes 1 where a value is NaN or infinite */
+    int frame_x, frame_y, frame_w, frame_h, out_w, out_h, pad;
+    int y0, y1, c, store_c;
+} DcaeKernelPixels;
+
+/* LATENT_IN and LATENT_OUT of one image. */
+typedef struct {
+    DcaeKernelRows rows;
+    DcaePointer latent, not_finite;
+    float scale;
+    int format, latent_c, latent_h, latent_w; /* format: DcaeLatentFormat */
+    int frame_x, frame_y, out_w, out_h;
+    int y0, y1, c, store_c;
+} DcaeKernelLatent;
+
+#endif

@@ -1,0 +1,737 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * test_cuda.c - the CUDA backend on the stand-in driver of tests/gpusim, which must be the
+ * libcuda.so.1 that LD_LIBRARY_PATH finds first: golden cases in every precision, bands, pictures
+ * of every kind against the CPU backend, several frames under way, failing calls. Without any
+ * driver it checks what is said then.
+ */
+#include <dlfcn.h>
+#include <glib/gstdio.h>
+#include <math.h>
+#include <string.h>
+
+#include "golden_run.h"
+
+#include "../cuda/cuda_driver.h"
+#include "gpusim/gpusim.h"
+
+/* The promise for 16-bit types, whose roundings of 2^-9 and 2^-11 add up over the layers. */
+#define MAX_ERROR_16 1e-2
+
+/* ---- the stand-in */
+
+static struct {
+    unsigned (*report_count)(void);
+    const char *(*report_text)(unsigned index);
+    void (*reset)(void);
+    void (*fail)(const char *call, unsigned n, int code);
+    void (*seed)(unsigned seed);
+    void (*counters)(GpusimCounters *out);
+    unsigned (*report_leaks)(void);
+} sim;
+
+static void *sim_function(void *library, const char *name)
+{
+    void *function = dlsym(library, name);
+
+    if (function == NULL)
+        g_error("libcuda.so.1 has no %s: it isn't the stand-in of tests/gpusim", name);
+    return function;
+}
+
+/* FALSE where there is no driver at all. */
+static gboolean open_sim(void)
+{
+    void *library = dlopen("libcuda.so.1", RTLD_NOW);
+
+    if (library == NULL)
+        return FALSE;
+    *(void **)&sim.report_count = sim_function(library, "gpusim_report_count");
+    *(void **)&sim.report_text = sim_function(library, "gpusim_report_text");
+    *(void **)&sim.reset = sim_function(library, "gpusim_reset");
+    *(void **)&sim.fail = sim_function(library, "gpusim_fail");
+    *(void **)&sim.seed = sim_function(library, "gpusim_seed");
+    *(void **)&sim.counters = sim_function(library, "gpusim_counters");
+    *(void **)&sim.report_leaks = sim_function(library, "gpusim_report_leaks");
+    return TRUE;
+}
+
+/* No finding of the checkers, and nothing left allocated. */
+static void check_sim(void)
+{
+    unsigned n = sim.report_leaks();
+
+    n += sim.report_count();
+    for (unsigned i = 0; i < sim.report_count(); i++)
+        g_test_message("%s", sim.report_text(i));
+    g_assert_cmpuint(n, ==, 0);
+}
+
+/* ---- golden cases */
+
+typedef struct {
+    const char *name;
+    DcaePrecision precision;
+    DcaeDirection direction;
+    gboolean bands;
+    guint seed;
+} GoldenTest;
+
+static GoldenWay cuda_way(DcaePrecision precision, guint band_rows)
+{
+    return (GoldenWay){.backend = &dcae_cuda_backend,
+                       .precision = precision,
+                       .threads = 1,
+                       .band_rows = band_rows};
+}
+
+/* Bands of any height give the bits of whole frames. */
+static void check_bands(const GoldenCase *c, const GoldenTest *t, const GoldenResult *whole)
+{
+    static const guint band_rows[] = {1, 3};
+
+    for (guint i = 0; i < G_N_ELEMENTS(band_rows); i++) {
+        GoldenWay way = cuda_way(t->precision, band_rows[i]);
+        GoldenResult r = golden_run(c, t->direction, &way);
+        g_assert_cmpmem(r.data, r.n * sizeof(float), whole->data, whole->n * sizeof(float));
+        g_free(r.data);
+    }
+}
+
+static void test_golden(gconstpointer data)
+{
+    const GoldenTest *t = data;
+    GoldenCase *c = golden_load(t->name);
+    GoldenWay way = cuda_way(t->precision, 0);
+    const float *wanted = t->direction == DCAE_ENCODE ? c->latents : c->decoded;
+    gint64 start = g_get_monotonic_time();
+
+    sim.reset();
+    sim.seed(t->seed);
+    GoldenResult whole = golden_run(c, t->direction, &way);
+    double error = golden_error(whole.data, wanted, whole.n);
+    g_test_message("%s: relative L2 error %.2e, %.2f s", t->name, error,
+                   (double)(g_get_monotonic_time() - start) / 1e6);
+    check_sim();
+    g_assert_cmpfloat(error, <=,
+                      t->precision == DCAE_PRECISION_F32 ? GOLDEN_MAX_ERROR : MAX_ERROR_16);
+    if (t->bands)
+        check_bands(c, t, &whole);
+    check_sim();
+    g_free(whole.data);
+    golden_free(c);
+}
+
+static void add_golden(const char *name, DcaePrecision precision, gboolean bands, guint seed)
+{
+    static const char *const precisions[] = {"auto", "f32", "bf16", "f16"};
+
+    for (guint d = 0; d < 2; d++) {
+        GoldenTest *t = g_new(GoldenTest, 1);
+        g_autofree char *path = g_strdup_printf("/golden/%s/%s/%s", precisions[precision], name,
+                                                d == 0 ? "encode" : "decode");
+        *t = (GoldenTest){g_strdup(name), precision, d == 0 ? DCAE_ENCODE : DCAE_DECODE, bands,
+                          seed};
+        g_test_add_data_func(path, t, test_golden);
+    }
+}
+
+/* What a run of some seconds takes; -m slow takes all cases in all precisions. Every kind of layer,
+ * place of product pixels, edge, a batch and blend tiles are among them. */
+static const struct {
+    const char *name;
+    DcaePrecision precision;
+    gboolean bands;
+    guint seed;
+} quick[] = {
+    {"smallest-single-stage", DCAE_PRECISION_F32, TRUE, 0},
+    {"first-empty-original", DCAE_PRECISION_F32, FALSE, 3},
+    {"last-empty", DCAE_PRECISION_F32, FALSE, 0},
+    {"f32-in", DCAE_PRECISION_F32, FALSE, 0},
+    {"f32-sana-original", DCAE_PRECISION_F32, TRUE, 1},
+    {"single-stage", DCAE_PRECISION_F32, TRUE, 0},
+    {"f32-no-shortcut-3-channels", DCAE_PRECISION_F32, FALSE, 0},
+    {"head-8-row", DCAE_PRECISION_F32, FALSE, 2},
+    {"res-shuffle", DCAE_PRECISION_F32, TRUE, 0},
+    {"conv-shuffle", DCAE_PRECISION_F32, FALSE, 0},
+    {"unshuffle-interpolate", DCAE_PRECISION_F32, TRUE, 0},
+    {"kernels-1-3-7", DCAE_PRECISION_F32, FALSE, 0},
+    {"batchnorm-original", DCAE_PRECISION_F32, FALSE, 0},
+    {"activations", DCAE_PRECISION_F32, FALSE, 0},
+    {"wide-160", DCAE_PRECISION_F32, FALSE, 0},
+    {"edge-zero", DCAE_PRECISION_F32, FALSE, 0},
+    {"edge-crop", DCAE_PRECISION_F32, FALSE, 0},
+    {"tiling-no-overlap", DCAE_PRECISION_F32, FALSE, 0},
+    {"tiling-crop-to-tile", DCAE_PRECISION_F32, FALSE, 0},
+    {"identity", DCAE_PRECISION_BF16, TRUE, 0},
+    {"f32-sana", DCAE_PRECISION_BF16, FALSE, 5},
+    {"res-shuffle", DCAE_PRECISION_BF16, TRUE, 0},
+    {"conv-shuffle", DCAE_PRECISION_BF16, FALSE, 0},
+    {"unshuffle-interpolate", DCAE_PRECISION_BF16, FALSE, 0},
+    {"wide-160", DCAE_PRECISION_BF16, TRUE, 0},
+    {"kernels-1-3-7", DCAE_PRECISION_BF16, FALSE, 0},
+    {"tiling-no-overlap", DCAE_PRECISION_BF16, FALSE, 0},
+    {"f16-no-shortcut-original", DCAE_PRECISION_F16, TRUE, 0},
+    {"unshuffle-interpolate", DCAE_PRECISION_F16, FALSE, 0},
+};
+
+static void add_all_golden(void)
+{
+    g_auto(GStrv) names = golden_names();
+
+    for (guint i = 0; names[i] != NULL; i++)
+        for (DcaePrecision p = DCAE_PRECISION_F32; p <= DCAE_PRECISION_F16; p++)
+            add_golden(names[i], p, g_strrstr(names[i], "tiling") == NULL, i % 8);
+}
+
+/* ---- pictures of every kind, against the CPU backend */
+
+#define PICTURE_W 37
+#define PICTURE_H 22
+
+typedef struct {
+    const char *name;
+    DcaeColorModel color;
+    gboolean full_range, alpha;
+    guint n_planes, shift;
+    gdouble chroma_x, chroma_y;
+} PictureKind;
+
+/* Planes: 1 = all components interleaved, 2 = luma and interleaved chroma, 3 = one each. */
+static const PictureKind picture_kinds[] = {
+    {"RGB", DCAE_COLOR_RGB, TRUE, FALSE, 1, 0, 0, 0},
+    {"RGBA", DCAE_COLOR_RGB, TRUE, TRUE, 1, 0, 0, 0},
+    {"GBR", DCAE_COLOR_RGB, TRUE, FALSE, 3, 0, 0, 0},
+    {"GRAY8", DCAE_COLOR_GRAY, TRUE, FALSE, 1, 0, 0, 0},
+    {"GRAY8-limited", DCAE_COLOR_GRAY, FALSE, FALSE, 1, 0, 0, 0},
+    {"NV12", DCAE_COLOR_YUV, FALSE, FALSE, 2, 1, 0, 0.5},
+    {"I420-full", DCAE_COLOR_YUV, TRUE, FALSE, 3, 1, 0.5, 0.5},
+    {"Y444", DCAE_COLOR_YUV, FALSE, FALSE, 3, 0, 0, 0},
+};
+
+#define PICTURE_BYTES (4 * 64 * 64)
+
+/* A picture in PICTURE_BYTES of memory, rows padded by an odd number of bytes. */
+static DcaeImage make_picture(const PictureKind *kind, guint8 *memory)
+{
+    DcaeImage image = {.width = PICTURE_W,
+                       .height = PICTURE_H,
+                       .color = kind->color,
+                       .chroma_w_shift = kind->shift,
+                       .chroma_h_shift = kind->shift,
+                       .kr = 0.2126,
+                       .kb = 0.0722,
+                       .full_range = kind->full_range,
+                       .chroma_x = kind->chroma_x,
+                       .chroma_y = kind->chroma_y};
+    guint n = kind->color == DCAE_COLOR_GRAY ? 1 : kind->alpha ? 4 : 3;
+
+    for (guint i = 0; i < n; i++) {
+        guint plane = kind->n_planes == 1 ? 0 : MIN(i, kind->n_planes - 1);
+        guint step = kind->n_planes == 1 ? n : kind->n_planes == 2 && plane == 1 ? 2 : 1;
+        guint place = kind->n_planes == 1 ? i : kind->n_planes == 2 && plane == 1 ? i - 1 : 0;
+        image.component[i] = (DcaeComponent){.data = memory + plane * PICTURE_BYTES / 4 + place,
+                                             .row_stride = (gssize)(PICTURE_W * step + 5),
+                                             .pixel_stride = (gssize)step};
+    }
+    return image;
+}
+
+typedef struct {
+    DcaeBackendKind backend;
+    DcaePrecision precision;
+} CodecWay;
+
+static DcaeCodec *open_codec(DcaeModel *model, DcaeDirection direction, CodecWay way,
+                             const DcaeGeometry *geometry, GError **error)
+{
+    DcaeCodec *codec = dcae_codec_new(&(DcaeCodecParams){.model = model,
+                                                         .direction = direction,
+                                                         .backend = way.backend,
+                                                         .precision = way.precision,
+                                                         .threads = 1},
+                                      error);
+    if (codec != NULL && !dcae_codec_configure(codec, geometry, error))
+        g_clear_pointer(&codec, dcae_codec_free);
+    return codec;
+}
+
+/* Runs one frame through a new codec. */
+static gboolean run_codec(DcaeModel *model, DcaeDirection direction, CodecWay way,
+                          const DcaeGeometry *geometry, DcaeImage *image, DcaeLatent *latent,
+                          GError **error)
+{
+    DcaeCodec *codec = open_codec(model, direction, way, geometry, error);
+    gboolean ok = FALSE;
+
+    if (codec != NULL) {
+        const DcaePlanInfo *info = dcae_codec_plan_info(codec);
+        latent->c = info->latent_channels;
+        latent->h = info->latent_height;
+        latent->w = info->latent_width;
+        ok = dcae_codec_run(codec, image, latent, 1, error);
+        dcae_codec_free(codec);
+    }
+    return ok;
+}
+
+static const CodecWay both[2] = {{DCAE_BACKEND_CPU, DCAE_PRECISION_F32},
+                                 {DCAE_BACKEND_CUDA, DCAE_PRECISION_F32}};
+
+/* Encodes on both backends; the latents of the CUDA backend are returned in `latent`. */
+static void check_picture_encode(GoldenCase *c, const PictureKind *kind, DcaeLatent *latent)
+{
+    g_autofree guint8 *memory = g_malloc(PICTURE_BYTES);
+    g_autofree float *cpu = g_new0(float, 1 << 14);
+    DcaeGeometry g = {.width = PICTURE_W, .height = PICTURE_H, .edge = DCAE_EDGE_EXTEND};
+    DcaeImage image = make_picture(kind, memory);
+    g_autoptr(GError) error = NULL;
+
+    for (guint i = 0; i < PICTURE_BYTES; i++)
+        memory[i] = (guint8)g_test_rand_int_range(0, 256);
+    for (guint i = 0; i < 2; i++) {
+        DcaeLatent to = {.data = i == 0 ? cpu : latent->data};
+        run_codec(c->model, DCAE_ENCODE, both[i], &g, &image, &to, &error);
+        g_assert_no_error(error);
+        latent->c = to.c;
+        latent->h = to.h;
+        latent->w = to.w;
+    }
+    g_assert_cmpfloat(golden_error(latent->data, cpu, (gsize)latent->c * latent->h * latent->w), <=,
+                      GOLDEN_MAX_ERROR);
+}
+
+/* A sample may be rounded to either side of a border; bytes around the samples stay as they are. */
+static void test_picture(gconstpointer data)
+{
+    const PictureKind *kind = data;
+    GoldenCase *c = golden_load("first-empty-original");
+    guint8 *memory[2] = {g_malloc(PICTURE_BYTES), g_malloc(PICTURE_BYTES)};
+    g_autofree float *values = g_new0(float, 1 << 14);
+    DcaeLatent latent = {.data = values};
+    g_autoptr(GError) error = NULL;
+    guint different = 0;
+
+    sim.reset();
+    check_picture_encode(c, kind, &latent);
+    DcaeGeometry g = {.width = PICTURE_W,
+                      .height = PICTURE_H,
+                      .latent_width = latent.w,
+                      .latent_height = latent.h};
+    for (guint i = 0; i < 2; i++) {
+        DcaeImage image = make_picture(kind, memory[i]);
+        memset(memory[i], 77, PICTURE_BYTES);
+        run_codec(c->model, DCAE_DECODE, both[i], &g, &image, &latent, &error);
+        g_assert_no_error(error);
+    }
+    for (guint i = 0; i < PICTURE_BYTES; i++) {
+        g_assert_cmpint(ABS(memory[0][i] - memory[1][i]), <=, 1);
+        different += memory[0][i] != memory[1][i];
+    }
+    g_assert_cmpuint(different, <=, 10);
+    g_free(memory[0]);
+    g_free(memory[1]);
+    check_sim();
+    golden_free(c);
+}
+
+/* ---- tiles of 256 columns, which no golden model is wide enough for */
+
+static const char wide_config[] =
+    "{\"latent_channels\": 32, \"encoder_block_types\": \"ResBlock\", "
+    "\"decoder_block_types\": \"ResBlock\", \"encoder_block_out_channels\": [64, 256], "
+    "\"decoder_block_out_channels\": [64, 256], \"encoder_layers_per_block\": [1, 1], "
+    "\"decoder_layers_per_block\": [1, 1], \"encoder_qkv_multiscales\": [[], []], "
+    "\"decoder_qkv_multiscales\": [[], []]}";
+
+/* A tensor of random numbers, with the variance of 1 / inputs. */
+static void add_tensor(GString *header, GByteArray *data, const char *name, const char *suffix,
+                       guint n, guint inputs, guint ksize)
+{
+    gsize count = (gsize)n * inputs * ksize * ksize, begin = data->len;
+    double scale = sqrt(3.0 / (inputs * ksize * ksize));
+
+    for (gsize i = 0; i < count; i++) {
+        float value = (float)(scale * g_test_rand_double_range(-1, 1));
+        g_byte_array_append(data, (const guint8 *)&value, sizeof value);
+    }
+    g_string_append_printf(header, "%s\"%s%s\":{\"dtype\":\"F32\",\"shape\":[%u",
+                           header->len > 1 ? "," : "", name, suffix, n);
+    if (ksize > 1)
+        g_string_append_printf(header, ",%u,%u,%u", inputs, ksize, ksize);
+    g_string_append_printf(header, "],\"data_offsets\":[%" G_GSIZE_FORMAT ",%u]}", begin,
+                           data->len);
+}
+
+static void add_tensors(const DcaeProgram *program, GString *header, GByteArray *data)
+{
+    for (guint i = 0; i < program->n_layers; i++) {
+        const DcaeLayer *l = &program->layers[i];
+        if (l->n_sources > 0)
+            add_tensor(header, data, l->source[0], ".weight", l->conv_c, l->in_c, l->ksize);
+        if (l->bias)
+            add_tensor(header, data, l->source[0], ".bias", l->conv_c, 1, 1);
+        if (l->norm == DCAE_NORM_RMS) {
+            add_tensor(header, data, l->norm_name, ".weight", l->out_c, 1, 1);
+            add_tensor(header, data, l->norm_name, ".bias", l->out_c, 1, 1);
+        }
+    }
+}
+
+static DcaeModel *make_wide_model(void)
+{
+    g_autoptr(GString) header = g_string_new("{");
+    g_autoptr(GByteArray) data = g_byte_array_new(), file = g_byte_array_new();
+    g_autoptr(GError) error = NULL;
+    DcaeGeometry g = {.width = 2, .height = 2, .latent_width = 1, .latent_height = 1, .batch = 1};
+    g_autofree char *path = NULL;
+    DcaeConfig config;
+
+    dcae_config_parse(&config, wide_config, "wide", &error);
+    g_assert_no_error(error);
+    g.latent_channels = config.latent_channels;
+    for (DcaeDirection d = DCAE_ENCODE; d <= DCAE_DECODE; d++) {
+        DcaeProgram *program = dcae_graph_build(&config, d, &g);
+        add_tensors(program, header, data);
+        dcae_program_free(program);
+    }
+    g_string_append_c(header, '}');
+    guint64 length = header->len;
+    g_byte_array_append(file, (const guint8 *)&length, sizeof length);
+    g_byte_array_append(file, (const guint8 *)header->str, (guint)header->len);
+    g_byte_array_append(file, data->data, data->len);
+    g_autofree char *dir = g_dir_make_tmp("dcae-wide-XXXXXX", NULL);
+    g_autofree char *config_path = g_build_filename(dir, "config.json", NULL);
+    path = g_build_filename(dir, "diffusion_pytorch_model.safetensors", NULL);
+    g_assert_true(g_file_set_contents(config_path, wide_config, -1, NULL));
+    g_assert_true(g_file_set_contents(path, (const char *)file->data, file->len, NULL));
+    DcaeModel *model = dcae_model_open(&(DcaeModelParams){.path = dir}, &error);
+    g_assert_no_error(error);
+    g_remove(path);
+    g_remove(config_path);
+    g_rmdir(dir);
+    return model;
+}
+
+static void test_wide(void)
+{
+    static const CodecWay ways[] = {{DCAE_BACKEND_CPU, DCAE_PRECISION_F32},
+                                    {DCAE_BACKEND_CUDA, DCAE_PRECISION_F32},
+                                    {DCAE_BACKEND_CUDA, DCAE_PRECISION_BF16},
+                                    {DCAE_BACKEND_CUDA, DCAE_PRECISION_F16}};
+    static const double most[] = {0, GOLDEN_MAX_ERROR, MAX_ERROR_16, MAX_ERROR_16};
+    DcaeModel *model = make_wide_model();
+    g_autofree guint8 *pixels = g_malloc(26 * 26 * 3);
+    DcaeGeometry g = {.width = 26, .height = 26};
+    DcaeImage image = {.width = 26, .height = 26};
+    float values[G_N_ELEMENTS(ways)][32 * 13 * 13];
+    g_autoptr(GError) error = NULL;
+
+    for (guint i = 0; i < 26 * 26 * 3; i++)
+        pixels[i] = (guint8)g_test_rand_int_range(0, 256);
+    for (guint i = 0; i < 3; i++)
+        image.component[i] =
+            (DcaeComponent){.data = pixels + i, .row_stride = 3 * 26, .pixel_stride = 3};
+    sim.reset();
+    for (guint i = 0; i < G_N_ELEMENTS(ways); i++) {
+        DcaeLatent latent = {.data = values[i]};
+        run_codec(model, DCAE_ENCODE, ways[i], &g, &image, &latent, &error);
+        g_assert_no_error(error);
+        g_assert_cmpuint(latent.c * latent.h * latent.w, ==, G_N_ELEMENTS(values[i]));
+        g_assert_cmpfloat(golden_error(values[i], values[0], G_N_ELEMENTS(values[i])), <=, most[i]);
+    }
+    check_sim();
+    dcae_model_unref(model);
+}
+
+/* ---- frames under way */
+
+typedef struct {
+    DcaeProgram *program;
+    DcaePlan *plan;
+    DcaeWeights *weights;
+    void *instance;
+} Direct;
+
+/* The backend itself, without the codec, which waits for every frame. */
+static void direct_open(Direct *d, DcaeModel *model, guint size)
+{
+    DcaeGeometry g = {.width = size, .height = size, .batch = 1};
+    DcaeBackendParams params = {.precision = DCAE_PRECISION_F32, .threads = 1, .device = -1};
+    g_autoptr(GError) error = NULL;
+    DcaeTraits traits;
+
+    g.latent_channels = dcae_model_info(model)->latent_channels;
+    d->program = dcae_graph_build(dcae_model_config(model), DCAE_ENCODE, &g);
+    dcae_cuda_backend.traits(&params, &traits);
+    d->plan = dcae_plan_new(d->program, &traits, &(DcaePlanParams){.batch = 1}, &error);
+    g_assert_no_error(error);
+    d->weights = dcae_cuda_backend.prepare(model, d->program, &params, &error);
+    g_assert_no_error(error);
+    dcae_cuda_backend.open(&d->instance, d->weights, d->plan, &params, &error);
+    g_assert_no_error(error);
+}
+
+static void direct_close(Direct *d)
+{
+    dcae_cuda_backend.close(d->instance);
+    dcae_cuda_backend.weights_free(d->weights);
+    dcae_plan_free(d->plan);
+    dcae_program_free(d->program);
+}
+
+#define FLIGHTS 3 /* of cuda_backend.c */
+#define FLIGHT_SIZE 16
+
+static DcaeImage flight_image(guint8 *pixels)
+{
+    DcaeImage image = {.width = FLIGHT_SIZE, .height = FLIGHT_SIZE};
+
+    for (guint i = 0; i < 3; i++)
+        image.component[i] =
+            (DcaeComponent){.data = pixels + i, .row_stride = 3 * FLIGHT_SIZE, .pixel_stride = 3};
+    return image;
+}
+
+/* Several frames submitted before the first is waited for come out as one by one. */
+static void test_flights(void)
+{
+    GoldenCase *c = golden_load("first-empty-original");
+    guint8 pixels[FLIGHTS + 1][FLIGHT_SIZE * FLIGHT_SIZE * 3];
+    float wanted[FLIGHTS][1024], got[FLIGHTS][1024];
+    DcaeView in[FLIGHTS + 1], out[FLIGHTS + 1];
+    guint64 ticket[FLIGHTS + 1];
+    g_autoptr(GError) error = NULL;
+    Direct d;
+
+    sim.reset();
+    direct_open(&d, c->model, FLIGHT_SIZE);
+    for (guint i = 0; i <= FLIGHTS; i++) {
+        for (guint k = 0; k < sizeof pixels[i]; k++)
+            pixels[i][k] = (guint8)g_test_rand_int_range(0, 256);
+        in[i].image = flight_image(pixels[i]);
+        out[i].latent = (DcaeLatent){
+            .c = d.program->latent_c, .h = d.program->latent_h, .w = d.program->latent_w};
+    }
+    gsize n = (gsize)d.program->latent_c * d.program->latent_h * d.program->latent_w;
+    g_assert_cmpuint(n, <=, 1024);
+    for (guint i = 0; i < FLIGHTS; i++) {
+        out[i].latent.data = wanted[i];
+        g_assert_true(dcae_cuda_backend.submit(d.instance, in + i, out + i, 1, ticket, &error));
+        g_assert_true(dcae_cuda_backend.wait(d.instance, ticket[0], NULL, &error));
+    }
+    for (guint i = 0; i < FLIGHTS; i++) {
+        out[i].latent.data = got[i];
+        dcae_cuda_backend.submit(d.instance, in + i, out + i, 1, ticket + i, &error);
+        g_assert_no_error(error);
+    }
+    g_assert_false(dcae_cuda_backend.submit(d.instance, in + FLIGHTS, out + FLIGHTS, 1,
+                                            ticket + FLIGHTS, &error));
+    g_assert_error(error, DCAE_ERROR, DCAE_ERROR_BACKEND);
+    g_clear_error(&error);
+    for (guint i = 0; i < FLIGHTS; i++) {
+        g_assert_true(dcae_cuda_backend.wait(d.instance, ticket[i], NULL, &error));
+        g_assert_cmpmem(got[i], n * sizeof(float), wanted[i], n * sizeof(float));
+    }
+    g_assert_false(dcae_cuda_backend.wait(d.instance, ticket[0], NULL, NULL));
+    /* What was submitted and never waited for doesn't outlive the instance. */
+    g_assert_true(dcae_cuda_backend.submit(d.instance, in, out, 1, ticket, &error));
+    direct_close(&d);
+    check_sim();
+    golden_free(c);
+}
+
+/* ---- failing calls */
+
+static gboolean encode_once(GoldenCase *c, DcaePrecision precision, GError **error)
+{
+    g_autofree float *values = g_new0(float, 1024);
+    guint8 pixels[FLIGHT_SIZE * FLIGHT_SIZE * 3] = {0};
+    DcaeImage image = flight_image(pixels);
+    DcaeLatent latent = {.data = values};
+    DcaeGeometry g = {.width = FLIGHT_SIZE, .height = FLIGHT_SIZE};
+
+    return run_codec(c->model, DCAE_ENCODE, (CodecWay){DCAE_BACKEND_CUDA, precision}, &g, &image,
+                     &latent, error);
+}
+
+/* Each call in turn fails: the error names a call, and nothing is left behind. Where a call that
+ * gives something back fails, there is nothing to report, and what it kept is kept. */
+static void test_failures(void)
+{
+    GoldenCase *c = golden_load("first-empty-original");
+    GpusimCounters counters;
+    unsigned leaks = 0, reported = 0;
+
+    sim.reset();
+    g_assert_true(encode_once(c, DCAE_PRECISION_F32, NULL));
+    sim.counters(&counters);
+    g_test_message("%" G_GUINT64_FORMAT " calls", counters.calls);
+    for (unsigned n = 1; n <= counters.calls; n++) {
+        g_autoptr(GError) error = NULL;
+        sim.reset();
+        sim.fail("*", n, 0);
+        gboolean ok = encode_once(c, DCAE_PRECISION_F32, &error);
+        sim.fail("*", 0, 0);
+        unsigned now = sim.report_leaks();
+        if (ok) {
+            leaks = now;
+            continue;
+        }
+        reported++;
+        g_assert_error(error, error->domain, error->code);
+        if (strstr(error->message, "cu") == NULL && strstr(error->message, "MiB wanted") == NULL)
+            g_test_message("call %u: %s", n, error->message);
+        g_assert_true(strstr(error->message, "CUDA call cu") != NULL ||
+                      strstr(error->message, "MiB wanted") != NULL);
+        if (now != leaks)
+            g_test_message("call %u: %s leaves %u", n, error->message, now - leaks);
+        g_assert_cmpuint(now, ==, leaks);
+    }
+    g_assert_cmpuint(reported, >, counters.calls / 2);
+    sim.reset();
+    golden_free(c);
+}
+
+/* cuBLAS multiplies where there is nothing to fuse, in 16 bit; its errors are named too. */
+static void test_blas_failures(void)
+{
+    static const char *const calls[] = {"cublasCreate_v2", "cublasSetStream_v2",
+                                        "cublasSetWorkspace_v2", "cublasGemmEx"};
+    GoldenCase *c = golden_load("head-8-row");
+    GpusimCounters counters;
+
+    sim.reset();
+    g_assert_true(encode_once(c, DCAE_PRECISION_BF16, NULL));
+    sim.counters(&counters);
+    g_assert_cmpuint(counters.blas_calls, >, 0);
+    for (guint i = 0; i < G_N_ELEMENTS(calls); i++) {
+        g_autoptr(GError) error = NULL;
+        sim.reset();
+        sim.fail(calls[i], 1, 0);
+        g_assert_false(encode_once(c, DCAE_PRECISION_BF16, &error));
+        sim.fail("*", 0, 0);
+        g_assert_nonnull(error);
+        g_assert_nonnull(strstr(error->message, calls[i]));
+        check_sim();
+    }
+    golden_free(c);
+}
+
+/* ---- frames in device memory */
+
+/* They are read and written where they lie: nothing but the flag of what is not finite crosses the
+ * bus. */
+static void test_device_memory(void)
+{
+    GoldenCase *c = golden_load("first-empty-original");
+    const DcaeCudaDriver *cu = dcae_cuda_driver(NULL);
+    guint8 pixels[FLIGHT_SIZE * FLIGHT_SIZE * 3] = {0};
+    float host[1024] = {0}, wanted[1024] = {0};
+    DcaeGeometry g = {.width = FLIGHT_SIZE, .height = FLIGHT_SIZE};
+    CodecWay way = {DCAE_BACKEND_CUDA, DCAE_PRECISION_F32};
+    DcaeImage image = flight_image(pixels);
+    DcaeLatent latent = {.data = wanted};
+    CUdeviceptr device_pixels, device_latent;
+    g_autoptr(GError) error = NULL;
+    GpusimCounters counters;
+    CUcontext context;
+
+    for (guint i = 0; i < sizeof pixels; i++)
+        pixels[i] = (guint8)(i * 37);
+    g_assert_true(run_codec(c->model, DCAE_ENCODE, way, &g, &image, &latent, NULL));
+    gsize bytes = (gsize)latent.c * latent.h * latent.w * sizeof(float);
+    DcaeCodec *codec = open_codec(c->model, DCAE_ENCODE, way, &g, &error);
+    g_assert_no_error(error);
+    cu->cuDevicePrimaryCtxRetain(&context, 0);
+    cu->cuCtxPushCurrent_v2(context);
+    cu->cuMemAlloc_v2(&device_pixels, sizeof pixels);
+    cu->cuMemAlloc_v2(&device_latent, bytes);
+    cu->cuMemcpyHtoD_v2(device_pixels, pixels, sizeof pixels);
+    image.memory = latent.memory = DCAE_MEMORY_CUDA;
+    for (guint i = 0; i < 3; i++)
+        image.component[i].data = (guint8 *)device_pixels + i;
+    latent.data = (void *)device_latent;
+    sim.reset();
+    dcae_codec_run(codec, &image, &latent, 1, &error);
+    g_assert_no_error(error);
+    sim.counters(&counters);
+    g_assert_cmpuint(counters.host_to_device, ==, 0);
+    g_assert_cmpuint(counters.device_to_host, ==, sizeof(gint));
+    cu->cuMemcpyDtoHAsync_v2(host, device_latent, bytes, NULL);
+    cu->cuStreamSynchronize(NULL);
+    g_assert_cmpmem(host, bytes, wanted, bytes);
+    cu->cuMemFree_v2(device_pixels);
+    cu->cuMemFree_v2(device_latent);
+    cu->cuCtxPopCurrent_v2(NULL);
+    cu->cuDevicePrimaryCtxRelease_v2(0);
+    dcae_codec_free(codec);
+    check_sim();
+    golden_free(c);
+}
+
+/* Out of memory says how much was wanted and what helps. */
+static void test_out_of_memory(void)
+{
+    GoldenCase *c = golden_load("first-empty-original");
+    gboolean advised = FALSE;
+
+    for (unsigned n = 1; n <= 100 && !advised; n++) {
+        g_autoptr(GError) error = NULL;
+        sim.reset();
+        sim.fail("cuMemAlloc_v2", n, 2);
+        gboolean ok = encode_once(c, DCAE_PRECISION_F32, &error);
+        sim.fail("*", 0, 0);
+        g_assert_false(ok);
+        g_assert_error(error, DCAE_ERROR, DCAE_ERROR_MEMORY);
+        g_assert_nonnull(strstr(error->message, "MiB wanted"));
+        advised = strstr(error->message, "memory-limit") != NULL;
+    }
+    g_assert_true(advised);
+    golden_free(c);
+}
+
+/* Without a driver, cuda is an error that says what is missing, and auto is the CPU. */
+static void test_no_driver(void)
+{
+    GoldenCase *c = golden_load("first-empty-original");
+    g_autoptr(GError) error = NULL;
+    DcaeCodecParams params = {
+        .model = c->model, .direction = DCAE_ENCODE, .backend = DCAE_BACKEND_CUDA};
+
+    g_assert_null(dcae_codec_new(&params, &error));
+    g_assert_error(error, DCAE_ERROR, DCAE_ERROR_UNSUPPORTED);
+    g_assert_nonnull(strstr(error->message, "libcuda.so.1"));
+    params.backend = DCAE_BACKEND_AUTO;
+    DcaeCodec *codec = dcae_codec_new(&params, NULL);
+    g_assert_nonnull(codec);
+    g_assert_cmpstr(dcae_codec_backend(codec), ==, "cpu");
+    dcae_codec_free(codec);
+    golden_free(c);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_set_nonfatal_assertions();
+    if (!open_sim()) {
+        g_test_add_func("/no-driver", test_no_driver);
+        return g_test_run();
+    }
+    g_test_add_func("/flights", test_flights);
+    g_test_add_func("/wide", test_wide);
+    g_test_add_func("/device-memory", test_device_memory);
+    g_test_add_func("/out-of-memory", test_out_of_memory);
+    g_test_add_func("/blas-failures", test_blas_failures);
+    for (guint i = 0; i < G_N_ELEMENTS(picture_kinds); i++) {
+        g_autofree char *path = g_strdup_printf("/picture/%s", picture_kinds[i].name);
+        g_test_add_data_func(path, &picture_kinds[i], test_picture);
+    }
+    for (guint i = 0; !g_test_slow() && i < G_N_ELEMENTS(quick); i++)
+        add_golden(quick[i].name, quick[i].precision, quick[i].bands, quick[i].seed);
+    if (g_test_slow())
+        add_all_golden();
+    /* The last of all, since it leaves memory behind; suites run after what stands alone. */
+    g_test_add_func("/failing/calls", test_failures);
+    return g_test_run();
+}
