@@ -1,45 +1,175 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * conv_wino.c - CONV: 3×3 convolutions of stride 1 by Winograd's F(4×4, 3×3), those behind a
- * nearest-neighbour enlargement as four F(4×4, 2×2); the rest goes to implicit.h.
+ * conv_wino.c - CONV: 3×3 convolutions by Winograd's minimal filtering; what it doesn't take goes
+ * to implicit.h.
  *
- * A task is a block of tiles of 4×4 product pixels: input transform, one matrix product per
- * transformed element, output transform into a small buffer with all channels of a tile, epilogue.
- * The block's transformed pictures stay in the cache while the weights stream past.
+ * A task is a block of tiles: input transform, one matrix product per pair of a transformed input
+ * and a transformed weight, output transform into a small buffer with all channels of a tile,
+ * epilogue. The block's transformed pictures stay in the cache while the weights stream past.
  *
- * Packed: for each phase, for each transformed element, for each block of input channels: panels
- * of columns (tile.h); then epilogue.h's arrays.
+ * Packed: for each transformed weight, for each block of input channels: panels of columns
+ * (tile.h); then epilogue.h's arrays.
  */
 #include "cpu_families.h"
 #include "implicit.h"
 
-#define WINO_OUT 4       /* a tile is 4×4 product pixels */
-#define WINO_MAX 6       /* transformed elements in one direction: 6 for 3 taps, 5 for 2 */
+#define WINO_OUT 4       /* a tile is 4×4 product pixels of each phase */
+#define WINO_IN 9        /* most inputs of a tile in one direction */
+#define WINO_SUMS 9      /* most sums of products of a tile in one direction */
+#define WINO_PRODUCTS 9  /* most products of a tile in one direction */
 #define WINO_C_BLOCK 256 /* most input channels of a matrix product */
 #define WINO_RING_C 64   /* channels that are transformed together */
 #define WINO_MIN_C 16    /* fewer channels gain nothing */
-/* Most floats of transformed weights: above, they cost more memory than the small pictures that
- * such layers see are worth. Convolutions of 1024 channels stay as they are, and so does the step
- * from 1024 to 512 behind an enlargement. */
-#define WINO_MAX_FLOATS (100 * 512 * 512)
+
+/* ---- forms
+ *
+ * All of them are made of a form in one direction, applied down and across. A tile's inputs d are
+ * transformed to v; each product multiplies one of v by one transformed weight u and adds into one
+ * sum m; the sums are transformed to the tile's outputs.
+ *
+ * A filter of r taps w with 4 outputs y is the transpose of a product of polynomials,
+ * D(x) = Y(x)·w(x), which values of D at points a determine: v_a is what the coefficients of
+ * M(x) / (x - a) make of d, M the product of (x - point), the weight is w(a) / (M/(x - a))(a), and
+ * output j takes a^j. ∞ is the point that takes leading coefficients.
+ *
+ *   PLAIN  3 taps: points 0, ±¾, ±1½, ∞. Six products for four outputs.
+ *
+ *   UP     3 taps behind a nearest-neighbour enlargement: even outputs see two taps (w0, w1+w2) of
+ *          the small picture, odd ones (w0+w1, w2) a pixel further on. So
+ *          D(x) = Ye(x)·(w0 + (w1+w2)x) + Yo(x)·(w0+w1 + w2 x)x, of degree 5: points 0, ±1, ½, -2,
+ * ∞. Two products each, but at 0 and ∞ one of the two is 0, and at 1 both have the weight w0+w1+w2
+ * and share it: nine products for eight outputs.
+ *
+ *   DOWN   3 taps with stride 2: taps w0, w2 on every other input from the first on, w1 on those
+ *          between, summed before the output transform. Points ±½, ±1½, ∞, of which w1 needs the
+ *          first four. The divisors are in the output transform, so that w1 is one weight for all
+ *          its products: nine products for four outputs, but only six weights.
+ *
+ * Relative L2 error of other points for normal numbers, and normal numbers around 3; PLAIN at 512
+ * channels, the others at 256:
+ *
+ *   PLAIN  0, ±¾, ±1½   2.1e-6  4.0e-7    UP  0, ±1, ½, -2  1.5e-6  4.8e-7   DOWN  ±½,
+ * ±1½  1.7e-6  9.1e-7 0, ±1, ½, -2 2.9e-6  2.6e-6        0, ±1, ±½     2.2e-6  6.6e-7         ±½,
+ * ±1   2.5e-6  1.2e-6 0, ±1, ±2    4.6e-6  2.1e-6        0, ±1, ±2     2.3e-6  6.7e-7         0,
+ * ±1, ½ 3.8e-6  1.7e-6
+ */
+typedef enum { WINO_PLAIN, WINO_UP, WINO_DOWN } WinoKind;
 
 typedef struct {
-    size_t n;       /* transformed elements in one direction */
-    size_t phases;  /* 4 behind an enlargement */
+    guint8 v, u, m; /* m += v·u */
+    gboolean add;   /* m is there already */
+} WinoProduct;
+
+typedef struct {
+    size_t in, step;   /* inputs of a tile, from tile to tile; the first is one before its pixel */
+    size_t v, u, m;    /* transformed inputs, weights, sums */
+    size_t n_products; /* in an order in which M may take the memory of V, see first_v */
+    WinoProduct products[WINO_PRODUCTS];
+    /* Slot of V's first element where M's is 0: so far behind that no sum is stored over an input
+     * that is still needed. */
+    size_t first_v;
+    size_t phases;     /* 4: even and odd outputs, down and across */
+    size_t max_floats; /* most floats of transformed weights; above, they cost more memory than the
+                          small pictures that such layers see are worth */
+    double weight[WINO_PRODUCTS][3]; /* taps -> u */
+} WinoForm;
+
+static const WinoForm wino_forms[] = {
+    [WINO_PLAIN] = {.in = 6,
+                    .step = 4,
+                    .v = 6,
+                    .u = 6,
+                    .m = 6,
+                    .n_products = 6,
+                    .products = {{0, 0, 0, 0},
+                                 {1, 1, 1, 0},
+                                 {2, 2, 2, 0},
+                                 {3, 3, 3, 0},
+                                 {4, 4, 4, 0},
+                                 {5, 5, 5, 0}},
+                    .first_v = 1,
+                    .phases = 1,
+                    .max_floats = 100 * 512 * 512,
+                    .weight = {{64.0 / 81, 0, 0},
+                               {-128.0 / 243, -96.0 / 243, -72.0 / 243},
+                               {-128.0 / 243, 96.0 / 243, -72.0 / 243},
+                               {32.0 / 243, 48.0 / 243, 72.0 / 243},
+                               {32.0 / 243, -48.0 / 243, 72.0 / 243},
+                               {0, 0, 1}}},
+    [WINO_UP] = {.in = 6,
+                 .step = 4,
+                 .v = 6,
+                 .u = 9,
+                 .m = 9,
+                 .n_products = 9,
+                 .products = {{0, 0, 0, 0},
+                              {1, 1, 1, 0},
+                              {2, 2, 2, 0},
+                              {2, 3, 3, 0},
+                              {3, 4, 4, 0},
+                              {3, 5, 5, 0},
+                              {4, 6, 6, 0},
+                              {4, 7, 7, 0},
+                              {5, 8, 8, 0}},
+                 .first_v = 46,
+                 .phases = 4,
+                 .max_floats = 81 * 512 * 512,
+                 .weight = {{1, 0, 0},                    /* 0, even */
+                            {1.0 / 3, 1.0 / 3, 1.0 / 3},  /* 1, both */
+                            {-1.0 / 3, 1.0 / 3, 1.0 / 3}, /* -1, even, odd */
+                            {1.0 / 3, 1.0 / 3, -1.0 / 3},
+                            {-16.0 / 15, -8.0 / 15, -8.0 / 15}, /* ½ */
+                            {-8.0 / 15, -8.0 / 15, -4.0 / 15},
+                            {1.0 / 15, -2.0 / 15, -2.0 / 15}, /* -2 */
+                            {-2.0 / 15, -2.0 / 15, 4.0 / 15},
+                            {0, 0, 1}}}, /* ∞, odd */
+    [WINO_DOWN] =
+        {.in = 9,
+         .step = 8,
+         .v = 9,
+         .u = 6,
+         .m = 5,
+         .n_products =
+             9,
+         .products = {{0, 0, 0, 0},
+                      {1, 1, 1, 0},
+                      {2, 2, 2, 0},
+                      {3, 3, 3, 0},
+                      {4, 4, 4, 0},
+                      {5, 5, 0, 1},
+                      {6, 5, 1, 1},
+                      {7, 5, 2, 1},
+                      {8, 5, 3, 1}},
+         .first_v = 25,
+         .phases = 1,
+         .max_floats =
+             36 * 512 * 512,
+         .weight = {{1, 0, 0.5}, {1, 0, -0.5}, {1, 0, 1.5}, {1, 0, -1.5}, {0, 0, 1}, {0, 1, 0}}},
+};
+
+static inline WinoKind wino_kind(const DcaeLayer *layer)
+{
+    return layer->nearest2 ? WINO_UP : layer->stride == 2 ? WINO_DOWN : WINO_PLAIN;
+}
+
+static gboolean wino_takes(const DcaeLayer *layer)
+{
+    const WinoForm *f = &wino_forms[wino_kind(layer)];
+    return layer->ksize == 3 && layer->in_c >= WINO_MIN_C &&
+           f->u * f->u * layer->in_c * layer->conv_c <= f->max_floats;
+}
+
+/* How a layer's blocks lie in memory. */
+typedef struct {
+    const WinoForm *form;
     size_t c_block; /* input channels of a matrix product, multiple of 16; the last may have less */
     size_t c_blocks;
     size_t padded_c; /* columns of the products */
     size_t group;    /* tiles of a register tile */
     size_t groups;   /* register tiles of a block, at most */
-    size_t slot;     /* floats of one transformed element of a block */
+    size_t slot;     /* floats of one element of V or M of a block */
+    size_t slots;
 } WinoShape;
-
-static gboolean wino_takes(const DcaeLayer *layer)
-{
-    gsize elements = layer->nearest2 ? 4 * 25 : 36;
-    return layer->ksize == 3 && layer->stride == 1 && layer->in_c >= WINO_MIN_C &&
-           elements * layer->in_c * layer->conv_c <= WINO_MAX_FLOATS;
-}
 
 /* Tiles of a block: the more channels, the more of them must share the weights that stream past;
  * the fewer channels, the fewer fit the cache. Measured. */
@@ -50,7 +180,7 @@ static size_t wino_tiles(size_t c)
 
 static WinoShape wino_shape(const DcaeLayer *layer)
 {
-    WinoShape s = {.n = layer->nearest2 ? 5 : 6, .phases = layer->nearest2 ? 4 : 1};
+    WinoShape s = {.form = &wino_forms[wino_kind(layer)]};
     size_t c = layer->in_c, blocks = (c + WINO_C_BLOCK - 1) / WINO_C_BLOCK;
     s.c_block = ((c + blocks - 1) / blocks + 15) / 16 * 16;
     s.c_blocks = (c + s.c_block - 1) / s.c_block;
@@ -58,36 +188,18 @@ static WinoShape wino_shape(const DcaeLayer *layer)
     s.group = s.padded_c % VEC_PANEL ? TILE_BLOCK_ROWS : VEC_TILE_ROWS;
     s.groups = wino_tiles(MAX(c, layer->conv_c)) / s.group;
     s.slot = s.groups * s.group * (MAX(s.c_blocks * s.c_block, s.padded_c) + 16) + 16;
+    s.slots = s.form->first_v + s.form->v * s.form->v;
     return s;
 }
 
 static size_t wino_weights(const WinoShape *s, const DcaeLayer *layer)
 {
-    return s->phases * s->n * s->n * layer->in_c * s->padded_c;
+    return s->form->u * s->form->u * layer->in_c * s->padded_c;
 }
 
-/* ---- transforms in one direction
- *
- * Points 0, ±¾, ±1½, ∞ for 3 taps and ±½, ±1½, ∞ for 2: all factors are exact in f32. With M the
- * product of (x - point), row i of the input transform is M / (x - point i), the last one M; the
- * divisors that make it an interpolation are in the weights' transform. Relative L2 error at 512
- * channels of normal numbers, and of normal numbers around 3:
- *
- *     0, ±¾, ±1½      2.1e-6  4.0e-7       ±½, ±1½        1.4e-6  4.1e-7
- *     0, ±1, ½, -2    2.9e-6  2.6e-6       0, -½, 1, -2   1.7e-6  6.6e-7
- *     0, ±1, ±2       4.6e-6  2.1e-6       0, ±1, -2      2.7e-6 */
+/* ---- transforms in one direction */
 
-static const double wino_g3[6][3] = {{64.0 / 81, 0, 0},
-                                     {-128.0 / 243, -96.0 / 243, -72.0 / 243},
-                                     {-128.0 / 243, 96.0 / 243, -72.0 / 243},
-                                     {32.0 / 243, 48.0 / 243, 72.0 / 243},
-                                     {32.0 / 243, -48.0 / 243, 72.0 / 243},
-                                     {0, 0, 1}};
-
-static const double wino_g2[5][2] = {
-    {-0.5, -0.25}, {0.5, -0.25}, {1.0 / 6, 0.25}, {-1.0 / 6, 0.25}, {0, 1}};
-
-/* Vectors by name, not in arrays: gcc leaves those in memory. v5 is unused with 2 taps. */
+/* Vectors by name, not in arrays: gcc leaves those in memory. */
 typedef struct {
     vec v0, v1, v2, v3, v4, v5;
 } Six;
@@ -96,7 +208,7 @@ typedef struct {
     vec v0, v1, v2, v3;
 } Four;
 
-VEC_INLINE Six wino_in6(Six d)
+VEC_INLINE Six wino_in_plain(Six d)
 {
     vec a = vec_set1(0.75f), aa = vec_set1(0.5625f), b = vec_set1(1.5f), bb = vec_set1(2.25f);
     vec product = vec_set1(1.265625f), sum = vec_set1(2.8125f); /* of aa and bb */
@@ -110,71 +222,31 @@ VEC_INLINE Six wino_in6(Six d)
                  .v5 = vec_fma(product, d.v1, vec_fnma(sum, d.v3, d.v5))};
 }
 
-VEC_INLINE Six wino_in5(Six d)
+/* q: what (x - ½)(x + 2) makes of the inputs from 0, 1, 2, 3 on. */
+VEC_INLINE Six wino_in_up(Six d)
+{
+    vec b = vec_set1(1.5f);
+    vec q0 = vec_fma(b, d.v1, vec_sub(d.v2, d.v0)), q1 = vec_fma(b, d.v2, vec_sub(d.v3, d.v1));
+    vec q2 = vec_fma(b, d.v3, vec_sub(d.v4, d.v2)), q3 = vec_fma(b, d.v4, vec_sub(d.v5, d.v3));
+    vec even = vec_sub(d.v4, d.v2), odd = vec_sub(d.v3, d.v1);
+    return (Six){.v0 = vec_sub(q2, q0),
+                 .v1 = vec_add(q2, q1),
+                 .v2 = vec_sub(q2, q1),
+                 .v3 = vec_fma(vec_set1(2.0f), odd, even),
+                 .v4 = vec_fnma(vec_set1(0.5f), odd, even),
+                 .v5 = vec_sub(q3, q1)};
+}
+
+/* Four of five points. */
+VEC_INLINE Four wino_in_down(Four d)
 {
     vec a = vec_set1(0.5f), aa = vec_set1(0.25f), b = vec_set1(1.5f), bb = vec_set1(2.25f);
-    vec product = vec_set1(0.5625f), sum = vec_set1(2.5f); /* of aa and bb */
     vec even = vec_fnma(bb, d.v0, d.v2), odd = vec_fnma(bb, d.v1, d.v3);
     vec even2 = vec_fnma(aa, d.v0, d.v2), odd2 = vec_fnma(aa, d.v1, d.v3);
-    return (Six){.v0 = vec_fma(a, even, odd),
-                 .v1 = vec_fnma(a, even, odd),
-                 .v2 = vec_fma(b, even2, odd2),
-                 .v3 = vec_fnma(b, even2, odd2),
-                 .v4 = vec_fma(product, d.v0, vec_fnma(sum, d.v2, d.v4)),
-                 .v5 = d.v5};
-}
-
-VEC_INLINE Six wino_in(Six d, const int n)
-{
-    return n == 6 ? wino_in6(d) : wino_in5(d);
-}
-
-/* n transformed elements -> 4 products. */
-VEC_INLINE Four wino_out6(Six m)
-{
-    vec sa = vec_add(m.v1, m.v2), da = vec_sub(m.v1, m.v2);
-    vec sb = vec_add(m.v3, m.v4), db = vec_sub(m.v3, m.v4);
-    return (Four){.v0 = vec_add(m.v0, vec_add(sa, sb)),
-                  .v1 = vec_fma(vec_set1(1.5f), db, vec_mul(vec_set1(0.75f), da)),
-                  .v2 = vec_fma(vec_set1(2.25f), sb, vec_mul(vec_set1(0.5625f), sa)),
-                  .v3 = vec_fma(vec_set1(3.375f), db, vec_fma(vec_set1(0.421875f), da, m.v5))};
-}
-
-VEC_INLINE Four wino_out5(Six m)
-{
-    vec sa = vec_add(m.v0, m.v1), da = vec_sub(m.v0, m.v1);
-    vec sb = vec_add(m.v2, m.v3), db = vec_sub(m.v2, m.v3);
-    return (Four){.v0 = vec_add(sa, sb),
-                  .v1 = vec_fma(vec_set1(1.5f), db, vec_mul(vec_set1(0.5f), da)),
-                  .v2 = vec_fma(vec_set1(2.25f), sb, vec_mul(vec_set1(0.25f), sa)),
-                  .v3 = vec_fma(vec_set1(3.375f), db, vec_fma(vec_set1(0.125f), da, m.v4))};
-}
-
-VEC_INLINE Four wino_out(Six m, const int n)
-{
-    return n == 6 ? wino_out6(m) : wino_out5(m);
-}
-
-/* n vectors, `stride` floats apart. */
-VEC_INLINE Six six_load(const float *p, size_t stride, const int n)
-{
-    return (Six){.v0 = vec_load(p),
-                 .v1 = vec_load(p + stride),
-                 .v2 = vec_load(p + 2 * stride),
-                 .v3 = vec_load(p + 3 * stride),
-                 .v4 = vec_load(p + 4 * stride),
-                 .v5 = n == 6 ? vec_load(p + 5 * stride) : vec_zero()};
-}
-
-VEC_INLINE void six_store(float *p, size_t stride, Six t, const int n)
-{
-    vec_store(p, t.v0);
-    vec_store(p + stride, t.v1);
-    vec_store(p + 2 * stride, t.v2);
-    vec_store(p + 3 * stride, t.v3);
-    vec_store(p + 4 * stride, t.v4);
-    if (n == 6)
-        vec_store(p + 5 * stride, t.v5);
+    return (Four){.v0 = vec_fma(a, even, odd),
+                  .v1 = vec_fnma(a, even, odd),
+                  .v2 = vec_fma(b, even2, odd2),
+                  .v3 = vec_fnma(b, even2, odd2)};
 }
 
 VEC_INLINE void four_store(float *p, size_t stride, Four t)
@@ -185,27 +257,122 @@ VEC_INLINE void four_store(float *p, size_t stride, Four t)
     vec_store(p + 3 * stride, t.v3);
 }
 
-/* ---- packing */
-
-/* g[9]: 3×3 kernel. u[n²] = G g Gᵀ, for 2×2 kernels of the taps that fold in phase p. */
-static void wino_weight(const float *g, size_t n, size_t p, double *u)
+VEC_INLINE vec wino_load(const float *p, size_t lanes)
 {
-    double rows[WINO_MAX][3] = {{0}};
-    for (size_t i = 0; i < n; i++)
-        for (size_t x = 0; x < 3; x++)
-            for (size_t y = 0; y < 3; y++)
-                rows[i][x] +=
-                    (n == 6 ? wino_g3[i][y] : wino_g2[i][(y + 1 - p / 2) / 2]) * g[y * 3 + x];
-    for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j < n; j++) {
-            u[i * n + j] = 0;
-            for (size_t x = 0; x < 3; x++)
-                u[i * n + j] +=
-                    rows[i][x] * (n == 6 ? wino_g3[j][x] : wino_g2[j][(x + 1 - p % 2) / 2]);
-        }
+    return lanes < VEC_WIDTH ? vec_load_n(p, lanes) : vec_load(p);
 }
 
-/* Where channel c, column j of a transformed element lies among its in_c · padded_c floats. */
+/* d[i]: where input i is; v: the transformed ones, `stride` floats apart. */
+VEC_INLINE void wino_in(const float *const *d, size_t k, size_t lanes, float *v, size_t stride,
+                        const WinoKind kind)
+{
+    if (kind == WINO_DOWN) {
+        Four odd = {wino_load(d[0] + k, lanes), wino_load(d[2] + k, lanes),
+                    wino_load(d[4] + k, lanes), wino_load(d[6] + k, lanes)};
+        vec last = wino_load(d[8] + k, lanes);
+        vec rest = vec_fnma(vec_set1(2.5f), odd.v2, last);
+        four_store(v, stride, wino_in_down(odd));
+        vec_store(v + 4 * stride, vec_fma(vec_set1(0.5625f), odd.v0, rest));
+        Four even = {wino_load(d[1] + k, lanes), wino_load(d[3] + k, lanes),
+                     wino_load(d[5] + k, lanes), wino_load(d[7] + k, lanes)};
+        four_store(v + 5 * stride, stride, wino_in_down(even));
+        return;
+    }
+    Six six = {wino_load(d[0] + k, lanes), wino_load(d[1] + k, lanes), wino_load(d[2] + k, lanes),
+               wino_load(d[3] + k, lanes), wino_load(d[4] + k, lanes), wino_load(d[5] + k, lanes)};
+    six = kind == WINO_UP ? wino_in_up(six) : wino_in_plain(six);
+    four_store(v, stride, (Four){six.v0, six.v1, six.v2, six.v3});
+    vec_store(v + 4 * stride, six.v4);
+    vec_store(v + 5 * stride, six.v5);
+}
+
+VEC_INLINE Four wino_out_plain(Six m)
+{
+    vec sa = vec_add(m.v1, m.v2), da = vec_sub(m.v1, m.v2);
+    vec sb = vec_add(m.v3, m.v4), db = vec_sub(m.v3, m.v4);
+    return (Four){.v0 = vec_add(m.v0, vec_add(sa, sb)),
+                  .v1 = vec_fma(vec_set1(1.5f), db, vec_mul(vec_set1(0.75f), da)),
+                  .v2 = vec_fma(vec_set1(2.25f), sb, vec_mul(vec_set1(0.5625f), sa)),
+                  .v3 = vec_fma(vec_set1(3.375f), db, vec_fma(vec_set1(0.421875f), da, m.v5))};
+}
+
+/* a, b, c, d: sums at 1, -1, ½, -2. */
+VEC_INLINE Four wino_out_up(vec a, vec b, vec c, vec d)
+{
+    vec sum = vec_add(a, b), difference = vec_sub(a, b);
+    return (Four){
+        .v0 = vec_add(sum, vec_add(c, d)),
+        .v1 = vec_fnma(vec_set1(2), d, vec_fma(vec_set1(0.5f), c, difference)),
+        .v2 = vec_fma(vec_set1(4), d, vec_fma(vec_set1(0.25f), c, sum)),
+        .v3 = vec_fnma(vec_set1(8), d, vec_fma(vec_set1(0.125f), c, difference)),
+    };
+}
+
+/* Sums at 0, ±1, ½, -2. */
+VEC_INLINE Four wino_out_even(Six m)
+{
+    Four y = wino_out_up(m.v1, m.v2, m.v3, m.v4);
+    y.v0 = vec_add(y.v0, m.v0);
+    return y;
+}
+
+/* Sums at ±1, ½, -2, ∞. */
+VEC_INLINE Four wino_out_odd(Six m)
+{
+    Four y = wino_out_up(m.v0, m.v1, m.v2, m.v3);
+    y.v3 = vec_add(y.v3, m.v4);
+    return y;
+}
+
+VEC_INLINE Four wino_out_down(Six m)
+{
+    vec sa = vec_add(m.v0, m.v1), da = vec_sub(m.v0, m.v1);
+    vec sb = vec_add(m.v2, m.v3), db = vec_sub(m.v2, m.v3);
+    return (Four){
+        .v0 = vec_fnma(vec_set1(0.5f), da, vec_mul(vec_set1(1.0f / 6), db)),
+        .v1 = vec_mul(vec_set1(0.25f), vec_sub(sb, sa)),
+        .v2 = vec_fnma(vec_set1(0.125f), da, vec_mul(vec_set1(0.375f), db)),
+        .v3 = vec_fma(vec_set1(0.5625f), sb, vec_fnma(vec_set1(0.0625f), sa, m.v4)),
+    };
+}
+
+/* odd: of an UP's outputs. */
+VEC_INLINE Four wino_out(Six m, const WinoKind kind, const int odd)
+{
+    if (kind == WINO_PLAIN)
+        return wino_out_plain(m);
+    if (kind == WINO_DOWN)
+        return wino_out_down(m);
+    return odd ? wino_out_odd(m) : wino_out_even(m);
+}
+
+/* Which sum is operand i of wino_out(). */
+VEC_INLINE size_t wino_sum(size_t i, const WinoKind kind, const int odd)
+{
+    static const guint8 up[2][6] = {{0, 1, 2, 4, 6, 6}, {1, 3, 5, 7, 8, 8}};
+    return kind == WINO_UP ? up[odd][i] : kind == WINO_DOWN ? MIN(i, 4) : i;
+}
+
+/* ---- packing */
+
+/* g[9]: 3×3 kernel; u[form.u²]: its transform. */
+static void wino_weight(const float *g, const WinoForm *f, double *u)
+{
+    double rows[WINO_PRODUCTS][3] = {{0}};
+    for (size_t i = 0; i < f->u; i++)
+        for (size_t x = 0; x < 3; x++)
+            for (size_t y = 0; y < 3; y++)
+                rows[i][x] += f->weight[i][y] * g[y * 3 + x];
+    for (size_t i = 0; i < f->u; i++) {
+        for (size_t j = 0; j < f->u; j++) {
+            u[i * f->u + j] = 0;
+            for (size_t x = 0; x < 3; x++)
+                u[i * f->u + j] += rows[i][x] * f->weight[j][x];
+        }
+    }
+}
+
+/* Where channel c, column j of a transformed weight lies among its in_c · padded_c floats. */
 static size_t wino_place(const WinoShape *s, size_t in_c, size_t c, size_t j)
 {
     size_t k0 = c / s->c_block * s->c_block, k = MIN(s->c_block, in_c - k0);
@@ -216,53 +383,50 @@ static size_t wino_place(const WinoShape *s, size_t in_c, size_t c, size_t j)
 static void wino_pack(const DcaeLayer *layer, const DcaeLayerWeights *weights, float *packed)
 {
     WinoShape s = wino_shape(layer);
-    size_t elements = s.n * s.n, size = layer->in_c * s.padded_c;
-    double u[WINO_MAX * WINO_MAX];
+    size_t elements = s.form->u * s.form->u, size = layer->in_c * s.padded_c;
+    double u[WINO_PRODUCTS * WINO_PRODUCTS];
     memset(packed, 0, wino_weights(&s, layer) * sizeof *packed);
-    for (size_t p = 0; p < s.phases; p++) {
-        for (size_t c = 0; c < layer->in_c; c++) {
-            for (size_t j = 0; j < layer->conv_c; j++) {
-                size_t n = epilogue_channel(layer, j), at = wino_place(&s, layer->in_c, c, j);
-                wino_weight(weights->weight + (n * layer->in_c + c) * 9, s.n, p, u);
-                for (size_t i = 0; i < elements; i++)
-                    packed[(p * elements + i) * size + at] = (float)u[i];
-            }
+    for (size_t c = 0; c < layer->in_c; c++) {
+        for (size_t j = 0; j < layer->conv_c; j++) {
+            size_t n = epilogue_channel(layer, j), at = wino_place(&s, layer->in_c, c, j);
+            wino_weight(weights->weight + (n * layer->in_c + c) * 9, s.form, u);
+            for (size_t i = 0; i < elements; i++)
+                packed[i * size + at] = (float)u[i];
         }
     }
     epilogue_pack(layer, weights, packed + wino_weights(&s, layer));
 }
 
-/* ---- how a call is cut into tasks: phase × block of tiles */
+/* ---- how a call is cut into tasks: blocks of tiles */
 
 typedef struct {
-    size_t y0;     /* first product row of the phase */
+    size_t y0;     /* first product row; of each phase where there are four */
     size_t h, w;   /* product rows of the call, product pixels in a row */
     size_t across; /* tiles in a row */
     size_t tiles;
 } WinoGrid;
 
-static WinoGrid wino_grid(const DcaeCpuCall *call, size_t phase)
+static WinoGrid wino_grid(const DcaeCpuCall *call)
 {
     const DcaeLayer *layer = call->op->layer;
     WinoGrid g = {.y0 = call->y0, .h = call->y1 - call->y0, .w = call->in.w};
-    if (layer->nearest2) {
-        g.y0 = call->y0 / 2;
-        g.h = implicit_parity_rows(call->y0, call->y1, phase / 2);
-    } else if (layer->shuffle == DCAE_SHUFFLE_UP) {
+    if (layer->nearest2 || layer->shuffle == DCAE_SHUFFLE_UP) {
         g.y0 /= 2;
         g.h /= 2;
     } else if (layer->shuffle == DCAE_SHUFFLE_DOWN) {
         g.y0 *= 2;
         g.h *= 2;
+    } else if (layer->stride == 2) {
+        g.w = call->out.w;
     }
     g.across = (g.w + WINO_OUT - 1) / WINO_OUT;
     g.tiles = (g.h + WINO_OUT - 1) / WINO_OUT * g.across;
     return g;
 }
 
-/* Blocks that share a phase's register tiles evenly, a multiple of 4 for the sake of few threads.
- * Small pictures are cut finer for the sake of many, unless each block would stream large weights
- * for few tiles. */
+/* Blocks that share the register tiles evenly, a multiple of 4 for the sake of few threads. Small
+ * pictures are cut finer for the sake of many, unless each block would stream large weights for few
+ * tiles. */
 static size_t wino_blocks(const WinoShape *s, const DcaeLayer *layer, const WinoGrid *g)
 {
     size_t groups = (g->tiles + s->group - 1) / s->group;
@@ -273,37 +437,23 @@ static size_t wino_blocks(const WinoShape *s, const DcaeLayer *layer, const Wino
 
 static size_t wino_n_tasks(const DcaeCpuCall *call)
 {
-    const DcaeLayer *layer = call->op->layer;
-    WinoShape s = wino_shape(layer);
-    size_t n = 0;
-    for (size_t p = 0; p < s.phases; p++) {
-        WinoGrid g = wino_grid(call, p);
-        n += wino_blocks(&s, layer, &g);
-    }
-    return n;
+    WinoShape s = wino_shape(call->op->layer);
+    WinoGrid g = wino_grid(call);
+    return wino_blocks(&s, call->op->layer, &g);
 }
 
 typedef struct {
     WinoGrid grid;
-    size_t phase, first, tiles; /* tiles [first, first + tiles) of the phase */
+    size_t first, tiles; /* tiles [first, first + tiles) */
 } WinoBlock;
 
 static WinoBlock wino_block(const DcaeCpuCall *call, const WinoShape *s, size_t task)
 {
-    const DcaeLayer *layer = call->op->layer;
-    WinoBlock b = {0};
-    size_t blocks, groups, end;
-    for (b.phase = 0;; b.phase++) {
-        b.grid = wino_grid(call, b.phase);
-        blocks = wino_blocks(s, layer, &b.grid);
-        if (task < blocks)
-            break;
-        task -= blocks;
-    }
-    groups = (b.grid.tiles + s->group - 1) / s->group;
+    WinoBlock b = {.grid = wino_grid(call)};
+    size_t blocks = wino_blocks(s, call->op->layer, &b.grid);
+    size_t groups = (b.grid.tiles + s->group - 1) / s->group;
     b.first = groups * task / blocks * s->group;
-    end = groups * (task + 1) / blocks * s->group;
-    b.tiles = MIN(end, b.grid.tiles) - b.first;
+    b.tiles = MIN(groups * (task + 1) / blocks * s->group, b.grid.tiles) - b.first;
     return b;
 }
 
@@ -313,144 +463,149 @@ typedef struct {
     const DcaeCpuCall *call;
     const WinoShape *shape;
     const WinoBlock *block;
-    float *v;     /* slot 1: transformed inputs, element after element */
-    float *ring;  /* 8 pixel columns, transformed downwards: [8][n][WINO_RING_C] */
+    float *v;     /* transformed inputs, element after element */
+    float *ring;  /* WINO_IN pixel columns, transformed downwards: [WINO_IN][form.v][WINO_RING_C] */
     float *zeros; /* WINO_RING_C */
 } WinoInput;
 
-/* Transforms pixel column x of a tile row whose first input row is y downwards into the ring:
- * channels [c, c + channels). */
-VEC_INLINE void wino_column(const WinoInput *w, gssize y, gssize x, size_t c, size_t channels,
-                            float *to, const int n)
+static float *wino_ring(const WinoInput *w, size_t column)
 {
-    const DcaeRows *in = &w->call->in;
-    const float *row[WINO_MAX];
-    if (x < 0 || x >= (gssize)in->w) {
-        memset(to, 0, (size_t)n * WINO_RING_C * sizeof *to);
-        return;
-    }
-    for (int i = 0; i < n; i++)
-        row[i] = y + i < 0 || y + i >= (gssize)in->h
-                     ? w->zeros
-                     : rows_pixel(in, (size_t)(y + i), (size_t)x) + c;
-    size_t k = 0;
-    for (; k + VEC_WIDTH <= channels; k += VEC_WIDTH) {
-        Six d = {.v0 = vec_load(row[0] + k),
-                 .v1 = vec_load(row[1] + k),
-                 .v2 = vec_load(row[2] + k),
-                 .v3 = vec_load(row[3] + k),
-                 .v4 = vec_load(row[4] + k),
-                 .v5 = n == 6 ? vec_load(row[5] + k) : vec_zero()};
-        six_store(to + k, WINO_RING_C, wino_in(d, n), n);
-    }
-    if (k < channels) {
-        size_t lanes = channels - k;
-        Six d = {.v0 = vec_load_n(row[0] + k, lanes),
-                 .v1 = vec_load_n(row[1] + k, lanes),
-                 .v2 = vec_load_n(row[2] + k, lanes),
-                 .v3 = vec_load_n(row[3] + k, lanes),
-                 .v4 = vec_load_n(row[4] + k, lanes),
-                 .v5 = n == 6 ? vec_load_n(row[5] + k, lanes) : vec_zero()};
-        six_store(to + k, WINO_RING_C, wino_in(d, n), n);
-    }
+    return w->ring + column % WINO_IN * w->shape->form->v * WINO_RING_C;
 }
 
-/* Transforms the ring's n columns from column `first` on across, into tile t's place. */
-VEC_INLINE void wino_across(const WinoInput *w, size_t first, size_t channels, float *v,
-                            const int n)
+/* Transforms pixel column x of a tile row whose first input row is y downwards: channels
+ * [c, c + channels). */
+VEC_INLINE void wino_column(const WinoInput *w, gssize y, gssize x, size_t c, size_t channels,
+                            float *to, const WinoKind kind)
 {
-    size_t slot = w->shape->slot;
-    const float *column[WINO_MAX];
-    for (int i = 0; i < n; i++)
-        column[i] = w->ring + (first + (size_t)i) % 8 * (size_t)n * WINO_RING_C;
-    for (int r = 0; r < n; r++) {
-        size_t at = (size_t)r * WINO_RING_C;
-        float *to = v + (size_t)(r * n) * slot;
-        for (size_t k = 0; k < channels; k += VEC_WIDTH) {
-            Six d = {.v0 = vec_load(column[0] + at + k),
-                     .v1 = vec_load(column[1] + at + k),
-                     .v2 = vec_load(column[2] + at + k),
-                     .v3 = vec_load(column[3] + at + k),
-                     .v4 = vec_load(column[4] + at + k),
-                     .v5 = n == 6 ? vec_load(column[5] + at + k) : vec_zero()};
-            six_store(to + k, slot, wino_in(d, n), n);
-        }
+    const DcaeRows *in = &w->call->in;
+    const WinoForm *f = &wino_forms[kind];
+    const float *row[WINO_IN];
+    if (x < 0 || x >= (gssize)in->w) {
+        memset(to, 0, f->v * WINO_RING_C * sizeof *to);
+        return;
     }
+    for (size_t i = 0; i < f->in; i++) {
+        gssize at = y + (gssize)i;
+        row[i] =
+            at < 0 || at >= (gssize)in->h ? w->zeros : rows_pixel(in, (size_t)at, (size_t)x) + c;
+    }
+    size_t k = 0;
+    for (; k + VEC_WIDTH <= channels; k += VEC_WIDTH)
+        wino_in(row, k, VEC_WIDTH, to + k, WINO_RING_C, kind);
+    if (k < channels)
+        wino_in(row, k, channels - k, to + k, WINO_RING_C, kind);
+}
+
+/* Transforms the ring's columns from `first` on across, into a tile's place. */
+VEC_INLINE void wino_across(const WinoInput *w, size_t first, size_t channels, float *v,
+                            const WinoKind kind)
+{
+    const WinoForm *f = &wino_forms[kind];
+    size_t slot = w->shape->slot;
+    const float *column[WINO_IN];
+    for (size_t i = 0; i < f->in; i++)
+        column[i] = wino_ring(w, first + i);
+    for (size_t r = 0; r < f->v; r++)
+        for (size_t k = 0; k < channels; k += VEC_WIDTH)
+            wino_in(column, r * WINO_RING_C + k, VEC_WIDTH, v + r * f->v * slot + k, slot, kind);
 }
 
 /* Channels [c, c + channels) of all tiles of the block; they lie within one block of channels. */
-VEC_INLINE void wino_input(const WinoInput *w, size_t c, size_t channels, const int n)
+VEC_INLINE void wino_input(const WinoInput *w, size_t c, size_t channels, const WinoKind kind)
 {
     const WinoShape *s = w->shape;
+    const WinoForm *f = &wino_forms[kind];
     const WinoBlock *b = w->block;
-    size_t tiles = (b->tiles + s->group - 1) / s->group * s->group;
+    size_t tiles = (b->tiles + s->group - 1) / s->group * s->group, overlap = 0;
     float *v = w->v + c / s->c_block * s->c_block * tiles + c % s->c_block;
-    gssize above = 1 - (gssize)(s->phases == 4 ? b->phase / 2 : 0);
-    gssize before = 1 - (gssize)(s->phases == 4 ? b->phase % 2 : 0);
-    size_t overlap = 0;
     for (size_t t = 0; t < tiles; t++, v += s->c_block) {
         size_t ty = (b->first + t) / b->grid.across, tx = (b->first + t) % b->grid.across;
-        gssize y = (gssize)(b->grid.y0 + ty * WINO_OUT) - above;
-        gssize x = (gssize)(tx * WINO_OUT) - before;
+        size_t y = (b->grid.y0 * f->step / WINO_OUT) + ty * f->step, x = tx * f->step;
         /* Rows of the last register tile behind the last tile. */
         if (t >= b->tiles) {
-            for (size_t i = 0; i < (size_t)(n * n); i++)
+            for (size_t i = 0; i < f->v * f->v; i++)
                 memset(v + i * s->slot, 0, channels * sizeof *v);
             continue;
         }
         if (t == 0 || tx == 0)
             overlap = 0;
-        for (size_t i = overlap; i < (size_t)n; i++)
-            wino_column(w, y, x + (gssize)i, c, channels,
-                        w->ring + (tx * WINO_OUT + i) % 8 * (size_t)n * WINO_RING_C, n);
-        wino_across(w, tx * WINO_OUT, channels, v, n);
-        overlap = (size_t)n - WINO_OUT;
+        for (size_t i = overlap; i < f->in; i++)
+            wino_column(w, (gssize)y - 1, (gssize)(x + i) - 1, c, channels, wino_ring(w, x + i),
+                        kind);
+        wino_across(w, x, channels, v, kind);
+        overlap = f->in - f->step;
     }
 }
 
 /* ---- products */
 
-static void wino_products(const WinoShape *s, const DcaeLayer *layer, const float *packed,
-                          size_t tiles, float *slots)
+/* sum = (add ? sum : 0) + V · U over all input channels. */
+static void wino_product(const WinoShape *s, size_t in_c, const float *v, size_t rows,
+                         const float *u, float *sum, gboolean add)
 {
+    for (size_t c = 0; c < in_c; c += s->c_block)
+        tile_block(v + c * rows, s->c_block, rows, u + c * s->padded_c, MIN(s->c_block, in_c - c),
+                   s->padded_c, sum, s->padded_c + 16, add || c > 0);
+}
+
+static void wino_products(const WinoShape *s, size_t in_c, const float *packed, size_t tiles,
+                          float *slots)
+{
+    const WinoForm *f = s->form;
     size_t rows = (tiles + s->group - 1) / s->group * s->group;
-    for (size_t i = 0; i < s->n * s->n; i++) {
-        const float *u = packed + i * layer->in_c * s->padded_c;
-        const float *v = slots + (i + 1) * s->slot;
-        for (size_t c = 0; c < layer->in_c; c += s->c_block)
-            tile_block(v + c * rows, s->c_block, rows, u + c * s->padded_c,
-                       MIN(s->c_block, layer->in_c - c), s->padded_c, slots + i * s->slot,
-                       s->padded_c + 16, c > 0);
+    for (size_t i = 0; i < f->n_products; i++) {
+        for (size_t j = 0; j < f->n_products; j++) {
+            WinoProduct down = f->products[i], across = f->products[j];
+            const float *v = slots + (f->first_v + down.v * f->v + across.v) * s->slot;
+            const float *u = packed + (down.u * f->u + across.u) * in_c * s->padded_c;
+            float *sum = slots + (down.m * f->m + across.m) * s->slot;
+            wino_product(s, in_c, v, rows, u, sum, down.add || across.add);
+        }
     }
 }
 
 /* ---- output transform */
 
-/* m: element 0 of a tile; y[16][stride]: its product pixels, row by row. */
-VEC_INLINE void wino_output(const float *m, size_t slot, size_t padded_c, float *y, size_t stride,
-                            const int n)
+/* Operands of wino_out() for one column of sums, `down` floats from row to row of them. */
+VEC_INLINE Six six_load(const float *m, size_t down, const WinoKind kind, const int odd)
 {
-    size_t down = (size_t)n * slot;
-    for (size_t k = 0; k < padded_c; k += VEC_WIDTH, m += VEC_WIDTH) {
-        Four t0 = wino_out(six_load(m, down, n), n);
-        Four t1 = wino_out(six_load(m + slot, down, n), n);
-        Four t2 = wino_out(six_load(m + 2 * slot, down, n), n);
-        Four t3 = wino_out(six_load(m + 3 * slot, down, n), n);
-        Four t4 = wino_out(six_load(m + 4 * slot, down, n), n);
-        Four t5 = n == 6 ? wino_out(six_load(m + 5 * slot, down, n), n) : t4;
-        four_store(y + k, stride, wino_out((Six){t0.v0, t1.v0, t2.v0, t3.v0, t4.v0, t5.v0}, n));
+    return (Six){.v0 = vec_load(m + wino_sum(0, kind, odd) * down),
+                 .v1 = vec_load(m + wino_sum(1, kind, odd) * down),
+                 .v2 = vec_load(m + wino_sum(2, kind, odd) * down),
+                 .v3 = vec_load(m + wino_sum(3, kind, odd) * down),
+                 .v4 = vec_load(m + wino_sum(4, kind, odd) * down),
+                 .v5 = kind == WINO_PLAIN ? vec_load(m + 5 * down) : vec_zero()};
+}
+
+/* m: element 0 of a tile; y[16][stride]: its product pixels, row by row; py, px: which phase. */
+VEC_INLINE void wino_output(const WinoShape *s, const float *m, float *y, size_t stride,
+                            const WinoKind kind, const int py, const int px)
+{
+    size_t slot = s->slot, down = wino_forms[kind].m * slot;
+    for (size_t k = 0; k < s->padded_c; k += VEC_WIDTH, m += VEC_WIDTH) {
+        Four t0 = wino_out(six_load(m + wino_sum(0, kind, px) * slot, down, kind, py), kind, py);
+        Four t1 = wino_out(six_load(m + wino_sum(1, kind, px) * slot, down, kind, py), kind, py);
+        Four t2 = wino_out(six_load(m + wino_sum(2, kind, px) * slot, down, kind, py), kind, py);
+        Four t3 = wino_out(six_load(m + wino_sum(3, kind, px) * slot, down, kind, py), kind, py);
+        Four t4 = wino_out(six_load(m + wino_sum(4, kind, px) * slot, down, kind, py), kind, py);
+        Four t5 = t4;
+        if (kind == WINO_PLAIN)
+            t5 = wino_out(six_load(m + 5 * slot, down, kind, py), kind, py);
+        four_store(y + k, stride,
+                   wino_out((Six){t0.v0, t1.v0, t2.v0, t3.v0, t4.v0, t5.v0}, kind, px));
         four_store(y + 4 * stride + k, stride,
-                   wino_out((Six){t0.v1, t1.v1, t2.v1, t3.v1, t4.v1, t5.v1}, n));
+                   wino_out((Six){t0.v1, t1.v1, t2.v1, t3.v1, t4.v1, t5.v1}, kind, px));
         four_store(y + 8 * stride + k, stride,
-                   wino_out((Six){t0.v2, t1.v2, t2.v2, t3.v2, t4.v2, t5.v2}, n));
+                   wino_out((Six){t0.v2, t1.v2, t2.v2, t3.v2, t4.v2, t5.v2}, kind, px));
         four_store(y + 12 * stride + k, stride,
-                   wino_out((Six){t0.v3, t1.v3, t2.v3, t3.v3, t4.v3, t5.v3}, n));
+                   wino_out((Six){t0.v3, t1.v3, t2.v3, t3.v3, t4.v3, t5.v3}, kind, px));
     }
 }
 
-/* y[16][stride]: the product pixels of tile (ty, tx). */
-static void wino_finish(const Epilogue *e, const WinoBlock *b, size_t ty, size_t tx, float *y,
-                        size_t stride, float *spare)
+/* y[16][stride]: the product pixels of tile (ty, tx) of a phase. */
+static void wino_finish(const Epilogue *e, const WinoBlock *b, size_t ty, size_t tx, size_t phase,
+                        float *y, size_t stride, float *spare)
 {
     const DcaeLayer *layer = e->layer;
     size_t rows = MIN(WINO_OUT, b->grid.h - ty * WINO_OUT);
@@ -466,7 +621,7 @@ static void wino_finish(const Epilogue *e, const WinoBlock *b, size_t ty, size_t
                     epilogue_down(e, (y0 + i) / 2, (x0 + j) / 2, v, stride, WINO_OUT * stride,
                                   spare);
             } else if (layer->nearest2) {
-                epilogue_pixel(e, 2 * (y0 + i) + b->phase / 2, 2 * (x0 + j) + b->phase % 2, v, 0, 0,
+                epilogue_pixel(e, 2 * (y0 + i) + phase / 2, 2 * (x0 + j) + phase % 2, v, 0, 0,
                                layer->out_c, spare);
             } else {
                 epilogue_pixel(e, y0 + i, x0 + j, v, 0, 0, layer->out_c, spare);
@@ -485,37 +640,50 @@ static size_t wino_y_stride(const WinoShape *s)
 static gsize wino_scratch_bytes(const DcaeLayer *layer)
 {
     WinoShape s = wino_shape(layer);
-    return ((s.n * s.n + 1) * s.slot + (8 * s.n + 1) * WINO_RING_C +
+    return (s.slots * s.slot + (WINO_IN * s.form->v + 1) * WINO_RING_C +
             WINO_OUT * WINO_OUT * wino_y_stride(&s) + epilogue_scratch(layer)) *
            sizeof(float);
 }
 
-VEC_INLINE void wino_run_n(const DcaeCpuCall *call, const WinoShape *s, size_t task, float *slots,
-                           const int n)
+VEC_INLINE void wino_run_kind(const DcaeCpuCall *call, const WinoShape *s, size_t task,
+                              float *slots, const WinoKind kind)
 {
     const DcaeLayer *layer = call->op->layer;
+    const WinoForm *f = &wino_forms[kind];
     WinoBlock b = wino_block(call, s, task);
-    size_t elements = s->n * s->n, stride = wino_y_stride(s);
-    float *ring = slots + (elements + 1) * s->slot, *zeros = ring + 8 * s->n * WINO_RING_C;
+    size_t stride = wino_y_stride(s);
+    float *ring = slots + s->slots * s->slot, *zeros = ring + WINO_IN * f->v * WINO_RING_C;
     float *y = zeros + WINO_RING_C, *spare = y + WINO_OUT * WINO_OUT * stride;
-    WinoInput input = {
-        .call = call, .shape = s, .block = &b, .v = slots + s->slot, .ring = ring, .zeros = zeros};
+    WinoInput input = {.call = call,
+                       .shape = s,
+                       .block = &b,
+                       .v = slots + f->first_v * s->slot,
+                       .ring = ring,
+                       .zeros = zeros};
     Epilogue e;
 
     memset(zeros, 0, WINO_RING_C * sizeof *zeros);
     for (size_t c = 0; c < layer->in_c;) {
         size_t end = MIN(layer->in_c, c / s->c_block * s->c_block + s->c_block);
         size_t channels = MIN(WINO_RING_C, end - c);
-        wino_input(&input, c, channels, n);
+        wino_input(&input, c, channels, kind);
         c += channels;
     }
-    wino_products(s, layer, call->packed + b.phase * elements * layer->in_c * s->padded_c, b.tiles,
-                  slots);
+    wino_products(s, layer->in_c, call->packed, b.tiles, slots);
     epilogue_init(&e, call, call->packed + wino_weights(s, layer));
     for (size_t t = 0; t < b.tiles; t++) {
-        wino_output(slots + t * (s->padded_c + 16), s->slot, s->padded_c, y, stride, n);
-        wino_finish(&e, &b, (b.first + t) / b.grid.across, (b.first + t) % b.grid.across, y, stride,
-                    spare);
+        const float *m = slots + t * (s->padded_c + 16);
+        size_t ty = (b.first + t) / b.grid.across, tx = (b.first + t) % b.grid.across;
+        wino_output(s, m, y, stride, kind, 0, 0);
+        wino_finish(&e, &b, ty, tx, 0, y, stride, spare);
+        if (kind != WINO_UP)
+            continue;
+        wino_output(s, m, y, stride, kind, 0, 1);
+        wino_finish(&e, &b, ty, tx, 1, y, stride, spare);
+        wino_output(s, m, y, stride, kind, 1, 0);
+        wino_finish(&e, &b, ty, tx, 2, y, stride, spare);
+        wino_output(s, m, y, stride, kind, 1, 1);
+        wino_finish(&e, &b, ty, tx, 3, y, stride, spare);
     }
 }
 
@@ -565,10 +733,17 @@ static void run(const DcaeCpuCall *call, gsize task, void *scratch)
         return;
     }
     WinoShape s = wino_shape(call->op->layer);
-    if (s.n == 6)
-        wino_run_n(call, &s, task, scratch, 6);
-    else
-        wino_run_n(call, &s, task, scratch, 5);
+    switch (wino_kind(call->op->layer)) {
+    case WINO_PLAIN:
+        wino_run_kind(call, &s, task, scratch, WINO_PLAIN);
+        break;
+    case WINO_UP:
+        wino_run_kind(call, &s, task, scratch, WINO_UP);
+        break;
+    case WINO_DOWN:
+        wino_run_kind(call, &s, task, scratch, WINO_DOWN);
+        break;
+    }
 }
 
 void VEC_NAME(dcae_cpu_conv)(DcaeCpuKernels *kernels)
