@@ -29,13 +29,14 @@ fi
 
 say "packages"
 "$top/tools/install-deps.sh" build demo || die "packages are missing, see above"
+"$top/tools/install-deps.sh" cuda || echo "there is no compiler for the CUDA backend; going on without it"
 if [ $# -ge 1 ]; then
     "$top/tools/install-deps.sh" codecs || echo "more codecs could not be installed; trying without them"
 fi
 echo "all there"
 
 say "building in $top/build/release"
-build_in "$top/build/release" -Dbuildtype=debugoptimized -Dtests=false
+build_in "$top/build/release" -Dbuildtype=debugoptimized -Dtests=false -Dcuda=auto
 use_build "$top/build/release"
 # The clip names its model but not where it is: a decoder finds it by name.
 case ${MODEL:-} in /*) GST_DCAE_MODELS_PATH="$(dirname "$MODEL"):$GST_DCAE_MODELS_PATH" ;; esac

@@ -47,6 +47,7 @@ say "packages"
 tools/install-deps.sh build test || die "packages are missing, see above"
 echo "all there"
 
+step "compiler for the CUDA backend" tools/install-deps.sh cuda
 step "clang-format" formatted
 step "gcc, warnings as errors" build_in build/gcc -Dbuildtype=debugoptimized -Dwerror=true -Dcuda=auto
 if [ "$quick" = quick ]; then

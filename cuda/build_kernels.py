@@ -4,11 +4,16 @@
 # Compiles the kernels of one precision: nvcc makes PTX once, ptxas makes machine code for each
 # architecture from that same PTX, and an assembler file puts all of it into .rodata. The PTX is
 # marked with the lowest version that its instructions allow, so that drivers older than the compiler
-# take it.
+# take it. Where the environment names a folder as DCAE_KERNEL_CACHE, build folders share through it what
+# the same compiler made of the same sources.
 """usage: build_kernels.py NVCC SOURCE PRECISION OUTPUT.S PRIVATE_DIR [ARCHITECTURE ...]"""
 
+import concurrent.futures
+import glob
+import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -31,6 +36,55 @@ def make_ptx(nvcc, source, precision, path):
         f.write(text)
 
 
+def cache_key(nvcc, source, arguments):
+    """A digest of all that the result depends on."""
+    digest = hashlib.sha256(subprocess.run([nvcc, "--version"], check=True, capture_output=True).stdout)
+    digest.update("\0".join(arguments).encode())
+    for path in [__file__] + sorted(glob.glob(os.path.join(os.path.dirname(source), "*"))):
+        with open(path, "rb") as f:
+            digest.update(os.path.basename(path).encode() + b"\0" + hashlib.sha256(f.read()).digest())
+    return digest.hexdigest()
+
+
+def store(folder, names, private):
+    """Puts files into the cache, all of them at once; what was there for older sources goes."""
+    part = f"{folder}.{os.getpid()}"
+    os.makedirs(part, exist_ok=True)
+    for name in names:
+        shutil.copy(os.path.join(private, name), part)
+    try:
+        os.rename(part, folder)
+    except OSError:  # another build was faster
+        shutil.rmtree(part)
+    for other in glob.glob(folder.rsplit("-", 1)[0] + "-*"):
+        if other != folder and re.fullmatch(r".*-[0-9a-f]{64}", other):
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def compile_kernels(nvcc, source, precision, architectures, private):
+    """Leaves dcae_PRECISION.ptx and the cubins in the folder `private`; returns their names."""
+    ptx = os.path.join(private, f"dcae_{precision}.ptx")
+    cubins = {arch: f"dcae_{precision}_sm_{arch}.cubin" for arch in architectures}
+    names = [os.path.basename(ptx), *cubins.values()]
+    cache = os.environ.get("DCAE_KERNEL_CACHE")
+    folder = cache and os.path.join(cache, f"{precision}-{cache_key(nvcc, source, [precision, *architectures])}")
+    if folder and all(os.path.exists(os.path.join(folder, name)) for name in names):
+        for name in names:
+            shutil.copy(os.path.join(folder, name), private)
+        return names
+    ptxas = os.path.join(os.path.dirname(os.path.realpath(nvcc)), "ptxas")
+    make_ptx(nvcc, source, precision, ptx)
+
+    def assemble(arch):
+        subprocess.run([ptxas, "-O3", f"-arch=sm_{arch}", "-o", os.path.join(private, cubins[arch]), ptx], check=True)
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(assemble, architectures))
+    if folder:
+        store(folder, names, private)
+    return names
+
+
 def embed(symbol, path, is_text):
     return (f"    .balign 16\n    .globl {symbol}\n    .hidden {symbol}\n"
             f"    .type {symbol}, @object\n{symbol}:\n    .incbin \"{path}\"\n"
@@ -39,17 +93,14 @@ def embed(symbol, path, is_text):
 
 def main():
     nvcc, source, precision, output, private = sys.argv[1:6]
-    ptxas = os.path.join(os.path.dirname(os.path.realpath(nvcc)), "ptxas")
+    architectures = sys.argv[6:]
     os.makedirs(private, exist_ok=True)
     private = os.path.abspath(private)
-    ptx = os.path.join(private, f"dcae_{precision}.ptx")
-    make_ptx(nvcc, source, precision, ptx)
+    ptx, *cubins = compile_kernels(nvcc, source, precision, architectures, private)
     text = "/* Made by build_kernels.py. */\n    .section .rodata\n"
-    for arch in sys.argv[6:]:
-        cubin = os.path.join(private, f"dcae_{precision}_sm_{arch}.cubin")
-        subprocess.run([ptxas, "-O3", f"-arch=sm_{arch}", "-o", cubin, ptx], check=True)
-        text += embed(f"dcae_cuda_{precision}_sm_{arch}", cubin, False)
-    text += embed(f"dcae_cuda_{precision}_ptx", ptx, True)
+    for arch, cubin in zip(architectures, cubins):
+        text += embed(f"dcae_cuda_{precision}_sm_{arch}", os.path.join(private, cubin), False)
+    text += embed(f"dcae_cuda_{precision}_ptx", os.path.join(private, ptx), True)
     text += "    .section .note.GNU-stack,\"\",@progbits\n"
     with open(output, "w", encoding="utf-8") as f:
         f.write(text)

@@ -15,7 +15,7 @@ die() {
 build_in() {
     local folder=$1 log=$1.log stamp
     shift
-    stamp="$top $CC_NAME $*"
+    stamp="$top $CC_NAME $* $("$top/tools/find-nvcc.sh" || true)"
     mkdir -p "$(dirname "$folder")"
     if [ ! -f "$folder/build.ninja" ] || [ "$(cat "$folder/.made-for" 2>/dev/null)" != "$stamp" ]; then
         rm -rf "$folder"
@@ -27,6 +27,7 @@ build_in() {
         die "building failed; all of it is in $log"; }
 }
 CC_NAME=${CC:-gcc}
+export DCAE_KERNEL_CACHE="$top/build/kernels" # build folders share what was compiled for CUDA
 
 # use_build FOLDER: this build's plugin, this project's models, a registry of its own.
 use_build() {
@@ -38,7 +39,7 @@ use_build() {
 # after some errors that come before preroll: it is interrupted a second after it printed one. A
 # command that has not used the processor for SECONDS hangs as well.
 watch() {
-    local log=$1 patience=$2 pid status=0 idle=0 old= now errors=0
+    local log=$1 patience=$2 pid status=0 idle=0 old='' now errors=0
     shift 2
     "$@" >"$log" 2>&1 </dev/null &
     pid=$!
