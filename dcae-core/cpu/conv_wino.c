@@ -13,13 +13,14 @@
 #include "cpu_families.h"
 #include "implicit.h"
 
-#define WINO_OUT 4       /* a tile is 4×4 product pixels of each phase */
-#define WINO_IN 9        /* most inputs of a tile in one direction */
-#define WINO_SUMS 9      /* most sums of products of a tile in one direction */
-#define WINO_PRODUCTS 9  /* most products of a tile in one direction */
-#define WINO_C_BLOCK 256 /* most input channels of a matrix product */
-#define WINO_RING_C 64   /* channels that are transformed together */
-#define WINO_MIN_C 16    /* fewer channels gain nothing */
+#define WINO_OUT 4                   /* a tile is 4×4 product pixels of each phase */
+#define WINO_IN 9                    /* most inputs of a tile in one direction */
+#define WINO_SUMS 9                  /* most sums of products of a tile in one direction */
+#define WINO_PRODUCTS 9              /* most products of a tile in one direction */
+#define WINO_C_BLOCK 256             /* most input channels of a matrix product */
+#define WINO_RING_C 64               /* channels that are transformed together */
+#define WINO_MIN_C 16                /* fewer channels gain nothing */
+#define WINO_CACHED_FLOATS (6 << 20) /* most floats of weights that stay in the last cache */
 
 /* ---- forms
  *
@@ -171,11 +172,13 @@ typedef struct {
     size_t slots;
 } WinoShape;
 
-/* Tiles of a block: the more channels, the more of them must share the weights that stream past;
- * the fewer channels, the fewer fit the cache. Measured. */
-static size_t wino_tiles(size_t c)
+/* Tiles of a block: the larger the weights that stream past, the more tiles must share them; the
+ * more sums a tile has, the fewer fit the cache. Measured. */
+static size_t wino_tiles(const WinoForm *f, const DcaeLayer *layer)
 {
-    return c <= 128 ? 24 : c <= 256 ? 36 : 96;
+    if (f->u * f->u * layer->in_c * layer->conv_c > WINO_CACHED_FLOATS)
+        return 96;
+    return f->n_products > 6 ? 12 : 24;
 }
 
 static WinoShape wino_shape(const DcaeLayer *layer)
@@ -186,7 +189,7 @@ static WinoShape wino_shape(const DcaeLayer *layer)
     s.c_blocks = (c + s.c_block - 1) / s.c_block;
     s.padded_c = tile_padded(layer->conv_c);
     s.group = s.padded_c % VEC_PANEL ? TILE_BLOCK_ROWS : VEC_TILE_ROWS;
-    s.groups = wino_tiles(MAX(c, layer->conv_c)) / s.group;
+    s.groups = wino_tiles(s.form, layer) / s.group;
     s.slot = s.groups * s.group * (MAX(s.c_blocks * s.c_block, s.padded_c) + 16) + 16;
     s.slots = s.form->first_v + s.form->v * s.form->v;
     return s;
