@@ -16,6 +16,8 @@ typedef struct {
     DcaePrecision precision;   /* never AUTO */
     guint threads;             /* 1 to 256 */
     DcaeIsa isa;               /* CPU: instruction set to use; never above the machine's */
+    const struct _DcaeCpuKernels *cpu_kernels; /* CPU, tests: what runs in place of isa and
+                                                  precision, which then say nothing; or NULL */
     int device;                /* CUDA: device number, -1 any */
     void *cuda_context;        /* CUcontext, or NULL */
     GCancellable *cancellable; /* or NULL; checked between layers while packing and between steps

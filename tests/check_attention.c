@@ -34,7 +34,8 @@ typedef struct {
     DcaeProgram program;
     DcaeValue values[4];
     DcaeOp sum, apply;
-    CheckTensor *kv, *q, *out, *state;
+    CheckTensor *kv, *q, *out;
+    float *state;
     char name[96];
 } Case;
 
@@ -70,11 +71,10 @@ static void case_make(Check *check, Case *k, CheckFill fill)
     k->apply.in = 1;
     k->apply.in_c0 = q_c0;
     k->apply.out = 2;
-    k->kv = check_tensor_new(k->h, k->w, k->values[0].c, kv_c0, 2 * n, 0, k->h);
-    k->q = check_tensor_new(k->h, k->w, k->values[1].c, q_c0, n, 0, k->h);
-    k->out = check_tensor_new(k->h, k->w, n, 0, n, 0, k->h);
-    /* Compact, of which the guard bytes are used: at least as large as [heads][d + 1][d]. */
-    k->state = check_tensor_new(k->heads * (k->d + 1), 1, k->d, 0, k->d, 0, k->heads * (k->d + 1));
+    k->kv = check_tensor_new(check, k->h, k->w, k->values[0].c, kv_c0, 2 * n, 0, k->h);
+    k->q = check_tensor_new(check, k->h, k->w, k->values[1].c, q_c0, n, 0, k->h);
+    k->out = check_tensor_new(check, k->h, k->w, n, 0, n, 0, k->h);
+    k->state = g_new0(float, k->heads *(k->d + 1) * k->d);
     check_tensor_fill(check, k->kv, fill);
     check_tensor_fill(check, k->q, fill);
 }
@@ -84,18 +84,7 @@ static void case_free(Case *k)
     check_tensor_free(k->kv);
     check_tensor_free(k->q);
     check_tensor_free(k->out);
-    check_tensor_free(k->state);
-}
-
-static double *dense(const CheckTensor *t)
-{
-    const DcaeRows *r = &t->rows;
-    double *d = g_new(double, (gsize)r->h * r->w * r->c), *to = d;
-    for (guint y = 0; y < r->h; y++)
-        for (guint x = 0; x < r->w; x++)
-            for (guint c = 0; c < r->c; c++)
-                *to++ = r->data[y * r->row_stride + x * r->pixel_stride + c];
-    return d;
+    g_free(k->state);
 }
 
 static gsize state_floats(const Case *k)
@@ -118,42 +107,47 @@ static void run_apply(Check *check, const Case *k, const CheckTensor *q, const C
                         .op = &k->apply,
                         .in = q->rows,
                         .out = out->rows,
-                        .state = k->state->floats,
+                        .state = k->state,
                         .y0 = y0,
                         .y1 = y1};
     check_run(check, &check->build->kernels.kernel[DCAE_OP_ATTN_APPLY], &call);
 }
 
+/* stored: got went through elements. */
 static void compare(Check *check, const Case *k, const char *what, const double *got,
-                    const double *wanted, const double *scale, gsize n, double allowed)
+                    const double *wanted, const double *scale, gsize n, double allowed,
+                    gboolean stored)
 {
-    for (gsize i = 0; i < n; i++)
-        if (!(fabs(got[i] - wanted[i]) <= allowed * scale[i]))
+    for (gsize i = 0; i < n; i++) {
+        double limit = allowed * scale[i] + (stored ? check_store_error(check, wanted[i]) : 0);
+        if (!(fabs(got[i] - wanted[i]) <= limit))
             check_fail(check, "%s: %s %" G_GSIZE_FORMAT " is %.9g, not %.9g (%.1f tolerances)",
-                       k->name, what, i, got[i], wanted[i],
-                       fabs(got[i] - wanted[i]) / (allowed * scale[i]));
+                       k->name, what, i, got[i], wanted[i], fabs(got[i] - wanted[i]) / limit);
+    }
 }
 
 static void compare_state(Check *check, const Case *k)
 {
     gsize n = state_floats(k), pixels = (gsize)k->h * k->w;
-    g_autofree double *kv = dense(k->kv), *wanted = g_new0(double, n), *scale = g_new0(double, n);
+    g_autofree double *kv = check_dense(k->kv), *wanted = g_new0(double, n),
+                      *scale = g_new0(double, n);
     g_autofree double *got = g_new(double, n);
     for (gsize i = 0; i < n; i++)
-        got[i] = k->state->floats[i];
+        got[i] = k->state[i];
     def_attn_sum(kv, pixels, k->heads, k->d, wanted, scale);
-    compare(check, k, "state", got, wanted, scale, n, tolerance(pixels));
+    compare(check, k, "state", got, wanted, scale, n, tolerance(pixels), FALSE);
 }
 
 static void compare_out(Check *check, const Case *k)
 {
     gsize n = (gsize)k->h * k->w * k->heads * k->d, n_state = state_floats(k);
-    g_autofree double *q = dense(k->q), *got = dense(k->out), *wanted = g_new(double, n);
+    g_autofree double *q = check_dense(k->q), *got = check_dense(k->out),
+                      *wanted = g_new(double, n);
     g_autofree double *scale = g_new(double, n), *state = g_new(double, n_state);
     for (gsize i = 0; i < n_state; i++)
-        state[i] = k->state->floats[i];
+        state[i] = k->state[i];
     def_attn_apply(q, (gsize)k->h * k->w, k->heads, k->d, state, wanted, scale);
-    compare(check, k, "output", got, wanted, scale, n, tolerance(k->d));
+    compare(check, k, "output", got, wanted, scale, n, tolerance(k->d), TRUE);
 }
 
 static void check_bands(Check *check, const Case *k)
@@ -169,14 +163,12 @@ static void check_bands(Check *check, const Case *k)
         run_sum(check, k, kv, state, y, y + rows);
         run_apply(check, k, q, out, y, y + rows);
         check_tensor_guards(check, out);
-        if (memcmp(k->out->floats + y * out->rows.row_stride, out->floats,
-                   out->n_floats * sizeof(float)) != 0)
-            check_fail(check, "%s: rows %u to %u differ from the whole", k->name, y, y + rows);
+        check_same(check, k->name, k->out, out);
         check_tensor_free(kv);
         check_tensor_free(q);
         check_tensor_free(out);
     }
-    if (memcmp(state, k->state->floats, state_floats(k) * sizeof(float)) != 0)
+    if (memcmp(state, k->state, state_floats(k) * sizeof(float)) != 0)
         check_fail(check, "%s: the state of bands differs from that of the whole", k->name);
 }
 
@@ -187,7 +179,7 @@ static void check_case(Check *check, guint heads, guint d, guint h, guint w, Che
         return;
     case_make(check, &k, fill);
     check_tensor_poison(k.out);
-    run_sum(check, &k, k.kv, k.state->floats, 0, h);
+    run_sum(check, &k, k.kv, k.state, 0, h);
     compare_state(check, &k);
     run_apply(check, &k, k.q, k.out, 0, h);
     check_tensor_guards(check, k.out);
@@ -227,12 +219,12 @@ static void bench_case(Check *check, guint heads, guint d, guint h, guint w)
         return;
     case_make(check, &k, CHECK_CONSTANT);
     DcaeCpuCall sum = {
-        .program = &k.program, .op = &k.sum, .in = k.kv->rows, .state = k.state->floats, .y1 = h};
+        .program = &k.program, .op = &k.sum, .in = k.kv->rows, .state = k.state, .y1 = h};
     DcaeCpuCall apply = {.program = &k.program,
                          .op = &k.apply,
                          .in = k.q->rows,
                          .out = k.out->rows,
-                         .state = k.state->floats,
+                         .state = k.state,
                          .y1 = h};
     double flop = 2.0 * h * w * heads * (d + 1) * d;
     g_autofree char *sum_name = g_strconcat(k.name, " sum", NULL);

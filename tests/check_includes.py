@@ -41,7 +41,7 @@ RULES = [
      (*CORE_PRODUCT, BACKENDS)),
     (r"dcae-core/dcae_codec\.c|dcae-core/dcae_backend\.h", ("dcae*", "cpu_features.h", "cpu_kernels.h", *GLIB), CORE_PRODUCT),
     (r"dcae-core/dcae[^/]*\.[ch]", ("dcae*", "json-glib/", *GLIB), (*CORE_PRODUCT, BACKENDS)),
-    (r"dcae-core/cpu/vec\.h", ("*intrin.h", *GLIB), CORE_PRODUCT),
+    (r"dcae-core/cpu/(vec|elem)\.h", ("vec.h", "*intrin.h", *GLIB), CORE_PRODUCT),
     (r"dcae-core/cpu/vec_act\.h", ("vec.h", "dcae_config.h", *GLIB), CORE_PRODUCT),  # DcaeAct
     (r"dcae-core/cpu/cpu_features\.[ch]", ("dcae.h", OWN, "cpuid.h", *GLIB), CORE_PRODUCT),
     (r"dcae-core/cpu/.*", (*GRAPH_TYPES, OWN, *GLIB), (*CORE_PRODUCT, LAYER_NAMES)),
@@ -104,8 +104,8 @@ def check(root, path):
         for match in INCLUDE.finditer(code):
             if not included((root / path).parent, match[2], allowed):
                 yield f"{path}:{line_of(code, match.start(2))}: must not include {match[2]}"
-        if path != "dcae-core/cpu/vec.h" and (match := VECTOR.search(code)):
-            yield f"{path}:{line_of(code, match.start())}: intrinsics belong into dcae-core/cpu/vec.h"
+        if path not in ("dcae-core/cpu/vec.h", "dcae-core/cpu/elem.h") and (match := VECTOR.search(code)):
+            yield f"{path}:{line_of(code, match.start())}: intrinsics belong into dcae-core/cpu/vec.h or elem.h"
     for pattern, what in bans:
         for match in pattern.finditer(code):
             yield f"{path}:{line_of(code, match.start())}: {what}, which this part must not: {match[0].strip()}"

@@ -70,8 +70,8 @@ static void case_make(Check *check, Case *k, const CheckLayer *layer, guint h, g
                      .out_c0 = out_c0,
                      .residual = DCAE_NO_VALUE,
                      .state = DCAE_NO_VALUE};
-    k->in = check_tensor_new(h, w, k->values[0].c, in_c0, l->in_c, 0, h);
-    k->out = check_tensor_new(h, w, k->values[1].c, out_c0, l->out_c, 0, h);
+    k->in = check_tensor_new(check, h, w, k->values[0].c, in_c0, l->in_c, 0, h);
+    k->out = check_tensor_new(check, h, w, k->values[1].c, out_c0, l->out_c, 0, h);
     if (l->kind == DCAE_OP_RMSNORM) {
         k->weights.norm_weight = random_array(check, l->out_c, 1);
         k->weights.norm_bias = random_array(check, l->out_c, 0.3f);
@@ -105,21 +105,10 @@ static DcaeCpuCall case_call(const Case *k)
                          .y1 = k->values[0].h};
 }
 
-static double *dense(const CheckTensor *t)
-{
-    const DcaeRows *r = &t->rows;
-    double *d = g_new(double, (gsize)r->h * r->w * r->c), *to = d;
-    for (guint y = 0; y < r->h; y++)
-        for (guint x = 0; x < r->w; x++)
-            for (guint c = 0; c < r->c; c++)
-                *to++ = r->data[y * r->row_stride + x * r->pixel_stride + c];
-    return d;
-}
-
 static void compare(Check *check, const Case *k)
 {
     guint h = k->values[0].h, w = k->values[0].w;
-    g_autofree double *in = dense(k->in), *got = dense(k->out);
+    g_autofree double *in = check_dense(k->in), *got = check_dense(k->out);
     Definition def = {.layer = &k->layer,
                       .weights = &k->weights,
                       .in_h = h,
@@ -132,12 +121,13 @@ static void compare(Check *check, const Case *k)
     k->check->define(&def);
     for (gsize i = 0; i < n; i++) {
         double error = fabs(got[i] - def.out[i]);
-        if (!(error <= allowed * def.scale[i]))
+        double limit = allowed * def.scale[i] + check_store_error(check, def.out[i]);
+        if (!(error <= limit))
             check_fail(check,
                        "%s: pixel (%" G_GSIZE_FORMAT ", %" G_GSIZE_FORMAT
                        ") channel %" G_GSIZE_FORMAT " is %.9g, not %.9g: %.1f times the tolerance",
                        k->name, i / k->layer.out_c % w, i / k->layer.out_c / w, i % k->layer.out_c,
-                       got[i], def.out[i], error / (allowed * def.scale[i]));
+                       got[i], def.out[i], error / limit);
     }
     g_free(def.out);
     g_free(def.scale);
@@ -158,9 +148,7 @@ static void check_band(Check *check, const Case *k, guint y0, guint y1)
     call.y1 = y1;
     check_run(check, &check->build->kernels.kernel[k->layer.kind], &call);
     check_tensor_guards(check, out);
-    if (memcmp(k->out->floats + y0 * out->rows.row_stride, out->floats,
-               out->n_floats * sizeof(float)) != 0)
-        check_fail(check, "%s: rows %u to %u differ from the whole", k->name, y0, y1);
+    check_same(check, k->name, k->out, out);
     check_tensor_free(in);
     check_tensor_free(out);
 }

@@ -154,17 +154,6 @@ static void case_run(Check *check, Case *k, const CheckTensor *value, const Dcae
     check_run(check, &check->build->kernels.kernel[k->op.kind], &call);
 }
 
-static double *dense(const CheckTensor *t)
-{
-    const DcaeRows *r = &t->rows;
-    double *d = g_new(double, (gsize)r->h * r->w * r->c), *to = d;
-    for (guint y = 0; y < r->h; y++)
-        for (guint x = 0; x < r->w; x++)
-            for (guint c = 0; c < r->c; c++)
-                *to++ = r->data[y * r->row_stride + x * r->pixel_stride + c];
-    return d;
-}
-
 /* Runs an *_IN op in bands of rows and compares with the whole. */
 static void check_in_bands(Check *check, Case *k, const char *name, const CheckTensor *whole,
                            const DcaeImage *image, const DcaeLatent *latent)
@@ -176,9 +165,7 @@ static void check_in_bands(Check *check, Case *k, const char *name, const CheckT
         check_tensor_poison(band);
         case_run(check, k, band, image, latent, y, y + rows);
         check_tensor_guards(check, band);
-        if (memcmp(band->floats, whole->floats + y * band->rows.row_stride,
-                   band->n_floats * sizeof(float)) != 0)
-            check_fail(check, "%s: rows %u to %u differ from the whole", name, y, y + rows);
+        check_same(check, name, whole, band);
         check_tensor_free(band);
     }
 }
@@ -202,17 +189,17 @@ static void check_pixels_in(Check *check, Layout layout, guint w, guint h, guint
     k.op.frame_w = w;
     k.op.frame_h = h;
     k.op.pad = pad;
-    CheckTensor *out = check_tensor_new(out_h, out_w, 3, 0, 3, 0, out_h);
+    CheckTensor *out = check_tensor_new(check, out_h, out_w, 3, 0, 3, 0, out_h);
     check_tensor_poison(out);
     case_run(check, &k, out, &p.image, NULL, 0, out_h);
     check_tensor_guards(check, out);
     gsize n = (gsize)out_h * out_w * 3;
-    g_autofree double *wanted = g_new(double, n), *got = dense(out);
+    g_autofree double *wanted = g_new(double, n), *got = check_dense(out);
     def_pixels_in(&k.op, &p.image, out_h, out_w, 3, wanted);
     /* RGB: a division and a subtraction. Others: some ten roundings of numbers up to 2.5. */
     double allowed = ldexp(1, -24) * (p.image.color == DCAE_COLOR_RGB ? 2 : 32);
     for (gsize i = 0; i < n; i++)
-        if (!(fabs(got[i] - wanted[i]) <= allowed))
+        if (!(fabs(got[i] - wanted[i]) <= allowed + check_store_error(check, wanted[i])))
             check_fail(check, "%s: value %" G_GSIZE_FORMAT " is %.9g, not %.9g", name, i, got[i],
                        wanted[i]);
     check_in_bands(check, &k, name, out, &p.image, NULL);
@@ -290,17 +277,18 @@ static void check_pixels_out(Check *check, Layout layout, guint w, guint h, guin
     k.op.frame_h = h;
     k.op.out_w = out_w;
     k.op.out_h = out_h;
-    CheckTensor *in = check_tensor_new(k.value.h, k.value.w, 3, 0, 3, 0, k.value.h);
+    CheckTensor *in = check_tensor_new(check, k.value.h, k.value.w, 3, 0, 3, 0, k.value.h);
     check_tensor_fill(check, in, CHECK_NORMAL);
-    g_autofree double *values = dense(in);
+    g_autofree double *values = check_dense(in);
     g_autofree guint8 *before = g_memdup2(p.memory, p.size);
     case_run(check, &k, in, &p.image, NULL, 0, out_h);
     compare_picture(check, name, &k, &p, before, values);
     if (k.not_finite)
         check_fail(check, "%s: finite values are called not finite", name);
     check_out_bands(check, &k, name, in, &p);
-    in->rows.data[(out_h - 1) * in->rows.row_stride + (out_w - 1) * in->rows.pixel_stride + 1] =
-        check_range(check, 0, 1) ? NAN : INFINITY;
+    check_set_element(in,
+                      (out_h - 1) * in->rows.row_stride + (out_w - 1) * in->rows.pixel_stride + 1,
+                      check_range(check, 0, 1) ? NAN : INFINITY);
     case_run(check, &k, in, &p.image, NULL, 0, out_h);
     if (!k.not_finite)
         check_fail(check, "%s: a value that is not finite went unnoticed", name);
@@ -343,16 +331,17 @@ static void check_latent_in(Check *check, DcaeLatentFormat format, guint c, guin
     k.op.frame_x = x;
     k.op.frame_y = y;
     k.op.scale = 2.415f;
-    CheckTensor *out = check_tensor_new(h, w, c + lacking, 0, c + lacking, 0, h);
+    CheckTensor *out = check_tensor_new(check, h, w, c + lacking, 0, c + lacking, 0, h);
     check_tensor_poison(out);
     case_run(check, &k, out, NULL, &latent, 0, h);
     check_tensor_guards(check, out);
-    g_autofree double *got = dense(out);
+    g_autofree double *got = check_dense(out);
     for (gsize i = 0; i < (gsize)h * w * (c + lacking); i++) {
         gsize n = i % (c + lacking), px = i / (c + lacking) % w, py = i / (c + lacking) / w;
         gsize at = (n * latent.h + y + py) * latent.w + x + px;
         double wanted = n < c ? (double)(float)def_latent_value(&latent, at) * 2.415f : 0;
-        if (got[i] != (float)wanted)
+        wanted = check_round(check, (float)wanted);
+        if (got[i] != wanted)
             check_fail(check, "%s: value %" G_GSIZE_FORMAT " is %.9g, not %.9g", name, i, got[i],
                        wanted);
     }
@@ -366,16 +355,17 @@ static void check_latent_in(Check *check, DcaeLatentFormat format, guint c, guin
 static void hard_numbers(Check *check, CheckTensor *t, DcaeLatentFormat format)
 {
     int least = format == DCAE_LATENT_F16 ? -14 : -126, digits = format == DCAE_LATENT_F16 ? 10 : 7;
-    for (gsize i = 0; i < t->n_floats; i++) {
+    for (gsize i = 0; i < t->n_elements; i++) {
         int steps = (int)check_range(check, 0, 4097);
         if (i % t->rows.pixel_stride >= t->value_c)
             continue;
         if (i % 5 == 0)
-            t->floats[i] = ldexpf((float)steps * 0.5f, least - digits);
+            check_set_element(t, i, ldexpf((float)steps * 0.5f, least - digits));
         else if (i % 5 == 1)
-            t->floats[i] = ldexpf(1 + ldexpf((float)steps, -digits - 1), 3) * (i % 2 ? 1 : -1);
+            check_set_element(t, i,
+                              ldexpf(1 + ldexpf((float)steps, -digits - 1), 3) * (i % 2 ? 1 : -1));
         else if (i % 5 == 2 && format == DCAE_LATENT_F16)
-            t->floats[i] = 65504 + (float)(steps % 16) - 0.0078125f;
+            check_set_element(t, i, 65504 + (float)(steps % 16) - 0.0078125f);
     }
 }
 
@@ -395,10 +385,10 @@ static void check_latent_out(Check *check, DcaeLatentFormat format, guint c, gui
     k.op.frame_y = y;
     k.op.out_w = w;
     k.op.out_h = h;
-    CheckTensor *in = check_tensor_new(h + 1, w + 1, c, 0, c, 0, h + 1);
+    CheckTensor *in = check_tensor_new(check, h + 1, w + 1, c, 0, c, 0, h + 1);
     check_tensor_fill(check, in, CHECK_NORMAL);
     hard_numbers(check, in, format);
-    g_autofree double *values = dense(in);
+    g_autofree double *values = check_dense(in);
     case_run(check, &k, in, NULL, &latent, 0, h);
     for (gsize i = 0; i < n; i++) {
         gsize ch = i / latent.w / latent.h, py = i / latent.w % latent.h, px = i % latent.w;
@@ -417,7 +407,7 @@ static void check_latent_out(Check *check, DcaeLatentFormat format, guint c, gui
     case_run(check, &k, in, NULL, &latent, 0, h);
     if (k.not_finite)
         check_fail(check, "%s: finite values are called not finite", name);
-    in->rows.data[0] = format == DCAE_LATENT_F16 ? 65520.0f : NAN;
+    check_set_element(in, 0, format == DCAE_LATENT_F16 ? 65536.0f : NAN);
     case_run(check, &k, in, NULL, &latent, 0, h);
     if (!k.not_finite)
         check_fail(check, "%s: a number that is not finite went unnoticed", name);
@@ -442,13 +432,14 @@ static void check_blend_tile(Check *check, guint c, guint h, guint w, guint abov
     k.op.left = left_w ? 0 : DCAE_NO_VALUE;
     k.op.blend_h = blend_h;
     k.op.blend_w = blend_w;
-    CheckTensor *tile = check_tensor_new(h, w, c, 0, c, 0, h);
-    CheckTensor *above = check_tensor_new(above_h, w, c, 0, c, 0, above_h);
-    CheckTensor *left = check_tensor_new(h, left_w, c, 0, c, 0, h);
+    CheckTensor *tile = check_tensor_new(check, h, w, c, 0, c, 0, h);
+    CheckTensor *above = check_tensor_new(check, above_h, w, c, 0, c, 0, above_h);
+    CheckTensor *left = check_tensor_new(check, h, left_w, c, 0, c, 0, h);
     check_tensor_fill(check, tile, CHECK_NORMAL);
     check_tensor_fill(check, above, CHECK_NORMAL);
     check_tensor_fill(check, left, CHECK_NORMAL);
-    g_autofree double *wanted = dense(tile), *from_above = dense(above), *from_left = dense(left);
+    g_autofree double *wanted = check_dense(tile), *from_above = check_dense(above),
+                      *from_left = check_dense(left);
     DefBlend def = {.h = h,
                     .w = w,
                     .c = c,
@@ -468,10 +459,10 @@ static void check_blend_tile(Check *check, guint c, guint h, guint w, guint abov
                         .left = left->rows,
                         .y1 = h};
     check_run(check, &check->build->kernels.kernel[DCAE_OP_BLEND], &call);
-    g_autofree double *got = dense(tile);
+    g_autofree double *got = check_dense(tile);
     for (gsize i = 0; i < (gsize)h * w * c; i++)
-        /* Two mixes of normal numbers below 8, four roundings each. */
-        if (!(fabs(got[i] - wanted[i]) <= ldexp(8 * 8, -24)))
+        /* Two mixes of normal numbers below 8, four roundings each, and stored twice. */
+        if (!(fabs(got[i] - wanted[i]) <= ldexp(8 * 8, -24) + 2 * check_store_error(check, 8)))
             check_fail(check, "%s: value %" G_GSIZE_FORMAT " is %.9g, not %.9g", name, i, got[i],
                        wanted[i]);
     check_end(check, name);
@@ -525,7 +516,7 @@ static void bench_picture(Check *check, Layout layout, gboolean in, guint w, gui
     case_make(&k, in ? DCAE_OP_PIXELS_IN : DCAE_OP_PIXELS_OUT, h, w, 3);
     k.op.frame_w = k.op.out_w = w;
     k.op.frame_h = k.op.out_h = h;
-    CheckTensor *value = check_tensor_new(h, w, 3, 0, 3, 0, h);
+    CheckTensor *value = check_tensor_new(check, h, w, 3, 0, 3, 0, h);
     check_tensor_fill(check, value, CHECK_CONSTANT);
     DcaeCpuCall call = {.program = &k.program,
                         .op = &k.op,

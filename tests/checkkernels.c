@@ -3,10 +3,12 @@
  * checkkernels.c - every kernel of every instruction set against its definition; with --bench the
  * same kernels' speed.
  *
- *     checkkernels [--bench] [--filter=part of a name] [--isa=generic|avx2|avx512|emu512]
+ *     checkkernels [--bench] [--filter=part of a name]
+ * [--isa=generic|avx2|avx512|bf16|emu512|emubf16]
  *                  [--seed=number] [--threads=number]
  */
 #include "checkkernels.h"
+#include "emulated.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -15,8 +17,8 @@
 
 #define GUARD_BYTES 256
 #define GUARD 0xa5
-/* A NaN that no arithmetic makes. */
-#define POISON 0x7fa5a5a5u
+/* A NaN that no arithmetic makes; each half is one as a bf16. */
+#define POISON 0x7fa57fa5u
 
 typedef struct {
     const char *name;
@@ -99,43 +101,45 @@ void check_fill(Check *check, float *to, gsize n, CheckFill fill)
 
 /* ---- tensors */
 
-static void poison(float *to, gsize n)
+static void poison(void *to, gsize bytes)
 {
     const guint32 bits = POISON;
-    for (gsize i = 0; i < n; i++)
-        memcpy(to + i, &bits, sizeof bits);
+    for (gsize i = 0; i + sizeof bits <= bytes; i += sizeof bits)
+        memcpy((char *)to + i, &bits, sizeof bits);
 }
 
-static gboolean is_poison(float x)
+static gboolean is_poison(const CheckTensor *t, gsize i)
 {
-    guint32 bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits == POISON;
+    guint32 bits = 0;
+    memcpy(&bits, (char *)t->elements + i * t->element_size, t->element_size);
+    return bits == (t->element_size == 2 ? POISON & 0xffff : POISON);
 }
 
 float *check_alloc(gsize n)
 {
     float *memory = dcae_aligned_alloc(MAX(n, 1) * sizeof *memory);
     g_assert(memory);
-    poison(memory, n);
+    poison(memory, n * sizeof *memory);
     return memory;
 }
 
-CheckTensor *check_tensor_new(guint h, guint w, guint value_c, guint c0, guint c, guint row0,
-                              guint n_rows)
+static CheckTensor *tensor_new(gsize element_size, guint h, guint w, guint value_c, guint c0,
+                               guint c, guint row0, guint n_rows)
 {
     CheckTensor *t = g_new0(CheckTensor, 1);
-    gsize stride = (value_c + 15) / 16 * 16;
+    gsize stride = (value_c + 15) / 16 * 16, bytes;
     t->value_c = value_c;
     t->c0 = c0;
     t->n_rows = n_rows;
-    t->n_floats = (gsize)n_rows * w * stride;
-    t->memory = dcae_aligned_alloc(t->n_floats * sizeof(float) + 2 * GUARD_BYTES);
+    t->element_size = element_size;
+    t->n_elements = (gsize)n_rows * w * stride;
+    bytes = t->n_elements * element_size;
+    t->memory = dcae_aligned_alloc(bytes + 2 * GUARD_BYTES);
     g_assert(t->memory);
-    memset(t->memory, GUARD, t->n_floats * sizeof(float) + 2 * GUARD_BYTES);
-    t->floats = (float *)((char *)t->memory + GUARD_BYTES);
-    memset(t->floats, 0, t->n_floats * sizeof(float));
-    t->rows = (DcaeRows){.data = t->floats + c0,
+    memset(t->memory, GUARD, bytes + 2 * GUARD_BYTES);
+    t->elements = (char *)t->memory + GUARD_BYTES;
+    memset(t->elements, 0, bytes);
+    t->rows = (DcaeRows){.data = (char *)t->elements + c0 * element_size,
                          .row0 = (gint)row0,
                          .h = h,
                          .w = w,
@@ -143,6 +147,12 @@ CheckTensor *check_tensor_new(guint h, guint w, guint value_c, guint c0, guint c
                          .pixel_stride = stride,
                          .row_stride = stride * w};
     return t;
+}
+
+CheckTensor *check_tensor_new(const Check *check, guint h, guint w, guint value_c, guint c0,
+                              guint c, guint row0, guint n_rows)
+{
+    return tensor_new(check->build->kernels.element_size, h, w, value_c, c0, c, row0, n_rows);
 }
 
 void check_tensor_free(CheckTensor *tensor)
@@ -155,42 +165,123 @@ void check_tensor_free(CheckTensor *tensor)
 
 void check_tensor_poison(CheckTensor *tensor)
 {
-    poison(tensor->floats, tensor->n_floats);
+    poison(tensor->elements, tensor->n_elements * tensor->element_size);
+}
+
+/* The bits of x as bf16; subnormal numbers become 0, as in the processor's instruction. */
+static guint16 to_bf16(float x)
+{
+    float rounded = (float)def_latent_round(DCAE_LATENT_BF16, x);
+    guint32 bits;
+    if (isnan(x))
+        rounded = x;
+    if (fabsf(x) < 0x1p-126f)
+        rounded = copysignf(0, x);
+    memcpy(&bits, &rounded, sizeof bits);
+    return (guint16)(bits >> 16 | (isnan(x) ? 0x40 : 0));
+}
+
+static double from_bf16(guint16 half)
+{
+    guint32 bits = (guint32)half << 16;
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+gboolean check_is_bf16(const Check *check)
+{
+    return check->build->kernels.element_size == 2;
+}
+
+double check_round(const Check *check, float x)
+{
+    return check_is_bf16(check) ? from_bf16(to_bf16(x)) : x;
+}
+
+double check_store_error(const Check *check, double x)
+{
+    return check_is_bf16(check) ? ldexp(fabs(x), -8) : 0;
+}
+
+double check_element(const CheckTensor *t, gsize i)
+{
+    return t->element_size == 2 ? from_bf16(((const guint16 *)t->elements)[i])
+                                : (double)((const float *)t->elements)[i];
+}
+
+void check_set_element(CheckTensor *t, gsize i, float x)
+{
+    if (t->element_size == 2)
+        ((guint16 *)t->elements)[i] = to_bf16(x);
+    else
+        ((float *)t->elements)[i] = x;
 }
 
 void check_tensor_fill(Check *check, CheckTensor *tensor, CheckFill fill)
 {
     gsize pixels = (gsize)tensor->n_rows * tensor->rows.w;
-    for (gsize i = 0; i < pixels; i++)
-        check_fill(check, tensor->floats + i * tensor->rows.pixel_stride, tensor->value_c, fill);
+    g_autofree float *pixel = g_new(float, tensor->value_c);
+    for (gsize i = 0; i < pixels; i++) {
+        check_fill(check, pixel, tensor->value_c, fill);
+        for (gsize c = 0; c < tensor->value_c; c++)
+            check_set_element(tensor, i * tensor->rows.pixel_stride + c, pixel[c]);
+    }
 }
 
 CheckTensor *check_tensor_rows(const CheckTensor *t, guint row0, guint n_rows)
 {
-    CheckTensor *copy =
-        check_tensor_new(t->rows.h, t->rows.w, t->value_c, t->c0, t->rows.c, row0, n_rows);
-    memcpy(copy->floats, t->floats + (row0 - (gsize)t->rows.row0) * t->rows.row_stride,
-           copy->n_floats * sizeof(float));
+    CheckTensor *copy = tensor_new(t->element_size, t->rows.h, t->rows.w, t->value_c, t->c0,
+                                   t->rows.c, row0, n_rows);
+    gsize from = (row0 - (gsize)t->rows.row0) * t->rows.row_stride;
+    memcpy(copy->elements, (char *)t->elements + from * t->element_size,
+           copy->n_elements * t->element_size);
     return copy;
+}
+
+double *check_dense(const CheckTensor *t)
+{
+    const DcaeRows *r = &t->rows;
+    double *d = g_new(double, (gsize)r->h * r->w * r->c), *to = d;
+    for (guint y = 0; y < r->h; y++)
+        for (guint x = 0; x < r->w; x++)
+            for (guint c = 0; c < r->c; c++)
+                *to++ = check_element(t, y * r->row_stride + x * r->pixel_stride + t->c0 + c);
+    return d;
+}
+
+void check_same(Check *check, const char *name, const CheckTensor *whole, const CheckTensor *band)
+{
+    gsize first = (gsize)(band->rows.row0 - whole->rows.row0) * whole->rows.row_stride;
+    const char *wanted = (char *)whole->elements + first * whole->element_size;
+    for (gsize i = 0; i < band->n_elements; i++) {
+        gsize at = i * band->element_size;
+        if (memcmp(wanted + at, (char *)band->elements + at, band->element_size) != 0) {
+            check_fail(check, "%s: rows %d to %d differ from the whole: %.9g, not %.9g", name,
+                       band->rows.row0, band->rows.row0 + (gint)band->n_rows,
+                       check_element(band, i), check_element(whole, first + i));
+            return;
+        }
+    }
 }
 
 void check_tensor_guards(Check *check, const CheckTensor *t)
 {
     const guchar *bytes = t->memory;
-    gsize n = t->n_floats * sizeof(float);
+    gsize n = t->n_elements * t->element_size;
     for (gsize i = 0; i < GUARD_BYTES; i++)
         if (bytes[i] != GUARD || bytes[GUARD_BYTES + n + i] != GUARD) {
             check_fail(check, "guard byte %" G_GSIZE_FORMAT " was overwritten", i);
             return;
         }
     gboolean last = t->c0 + t->rows.c == t->value_c;
-    for (gsize i = 0; i < t->n_floats; i++) {
+    for (gsize i = 0; i < t->n_elements; i++) {
         gsize c = i % t->rows.pixel_stride;
         if (c >= t->c0 && c < t->c0 + t->rows.c)
             continue;
-        if (c >= t->value_c && last ? t->floats[i] != 0 : !is_poison(t->floats[i])) {
+        if (c >= t->value_c && last ? check_element(t, i) != 0 : !is_poison(t, i)) {
             check_fail(check, "channel %" G_GSIZE_FORMAT " outside the op's is %g", c,
-                       t->floats[i]);
+                       check_element(t, i));
             return;
         }
     }
@@ -214,7 +305,7 @@ void check_run(Check *check, const DcaeCpuKernel *kernel, const DcaeCpuCall *cal
     }
     memset(scratch + bytes, GUARD, GUARD_BYTES);
     for (gsize i = 0; i < n; i++) {
-        poison((float *)scratch, bytes / sizeof(float));
+        poison(scratch, bytes);
         kernel->run(call, order[i], scratch);
     }
     for (gsize i = 0; i < GUARD_BYTES; i++)
@@ -282,39 +373,30 @@ void check_bench_line(Check *check, const char *name, CheckTime time, double flo
 
 /* ---- main */
 
-static gsize make_builds(CheckBuild builds[4])
+#define MAX_BUILDS 6
+
+static gsize make_builds(CheckBuild builds[MAX_BUILDS])
 {
+    static const char *const names[] = {"", "generic", "avx2", "avx512"};
     gsize n = 0;
-    builds[n].isa = "generic";
-    dcae_cpu_kernels_init(&builds[n++].kernels, DCAE_ISA_GENERIC);
-#ifdef DCAE_HAVE_AVX2
-    if (dcae_cpu_isa() >= DCAE_ISA_AVX2) {
-        builds[n].isa = "avx2";
-        dcae_cpu_kernels_init(&builds[n++].kernels, DCAE_ISA_AVX2);
-        DcaeCpuKernels *emulated = &builds[n].kernels;
-        builds[n++].isa = "emu512";
-        dcae_cpu_kernels_init(emulated, DCAE_ISA_GENERIC);
-        dcae_cpu_conv_emu512(emulated);
-        dcae_cpu_gemm_emu512(emulated);
-        dcae_cpu_dwconv_emu512(emulated);
-        dcae_cpu_attention_emu512(emulated);
-        dcae_cpu_norm_emu512(emulated);
-        dcae_cpu_pixel_emu512(emulated);
-        dcae_cpu_blend_emu512(emulated);
+    for (DcaeIsa isa = DCAE_ISA_GENERIC; isa <= dcae_cpu_isa(); isa++) {
+        builds[n].isa = names[isa];
+        dcae_cpu_kernels_init(&builds[n++].kernels, isa, DCAE_PRECISION_F32);
     }
-#endif
-#ifdef DCAE_HAVE_AVX512
-    if (dcae_cpu_isa() >= DCAE_ISA_AVX512) {
-        builds[n].isa = "avx512";
-        dcae_cpu_kernels_init(&builds[n++].kernels, DCAE_ISA_AVX512);
+    if (dcae_cpu_has_bf16()) {
+        builds[n].isa = "bf16";
+        dcae_cpu_kernels_init(&builds[n++].kernels, DCAE_ISA_AVX512, DCAE_PRECISION_BF16);
     }
-#endif
+    builds[n].isa = "emu512";
+    n += emulated_kernels_init(&builds[n].kernels, DCAE_PRECISION_F32);
+    builds[n].isa = "emubf16";
+    n += emulated_kernels_init(&builds[n].kernels, DCAE_PRECISION_BF16);
     return n;
 }
 
 int main(int argc, char **argv)
 {
-    static CheckBuild builds[4];
+    static CheckBuild builds[MAX_BUILDS];
     gboolean bench = FALSE;
     gint threads = 2;
     gint64 seed = g_get_real_time() & 0xffffff;

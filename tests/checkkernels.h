@@ -26,12 +26,13 @@ typedef struct {
 } Check;
 
 /* A value in memory as the plan would lay it out: rows [row0, row0 + rows) of it, whole pixels of
- * value_c channels rounded up to 16, between guard bytes. The op uses channels [c0, c0 + c). */
+ * value_c channels rounded up to 16, between guard bytes. The op uses channels [c0, c0 + c).
+ * Elements are floats or bf16, as the build wants them. */
 typedef struct {
     DcaeRows rows;
     guint value_c, c0, n_rows;
-    gsize n_floats;
-    float *floats; /* of row row0, channel 0 of the value */
+    gsize element_size, n_elements;
+    void *elements; /* of row row0, channel 0 of the value */
     void *memory;
 } CheckTensor;
 
@@ -43,16 +44,30 @@ void check_end(Check *check, const char *name);
 void check_fail(Check *check, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
 /* Everything behind and between channels is 0, as for a value that ops have written. */
-CheckTensor *check_tensor_new(guint h, guint w, guint value_c, guint c0, guint c, guint row0,
-                              guint n_rows);
+CheckTensor *check_tensor_new(const Check *check, guint h, guint w, guint value_c, guint c0,
+                              guint c, guint row0, guint n_rows);
 void check_tensor_free(CheckTensor *tensor);
-/* Marks all floats as unwritten, for outputs. */
+/* Marks all elements as unwritten, for outputs. */
 void check_tensor_poison(CheckTensor *tensor);
-/* Fails where guard bytes changed, or where a float outside the op's channels did; with `last`
+/* Fails where guard bytes changed, or where an element outside the op's channels did; with `last`
  * (the op's channels are the last of the value) padding lanes must be 0. */
 void check_tensor_guards(Check *check, const CheckTensor *tensor);
 /* A copy of rows [row0, row0 + n_rows). */
 CheckTensor *check_tensor_rows(const CheckTensor *tensor, guint row0, guint n_rows);
+/* Element i of the memory; and set, rounded. */
+double check_element(const CheckTensor *tensor, gsize i);
+void check_set_element(CheckTensor *tensor, gsize i, float x);
+/* The op's channels as [h][w][c], of a tensor that holds all rows. */
+double *check_dense(const CheckTensor *tensor);
+/* Fails where the band's elements differ from those of its rows in the whole. */
+void check_same(Check *check, const char *name, const CheckTensor *whole, const CheckTensor *band);
+
+/* x as an element of the build holds it. */
+double check_round(const Check *check, float x);
+/* How far off x may be for being stored as an element; f32's share is in the kernels' own
+ * tolerances. */
+double check_store_error(const Check *check, double x);
+gboolean check_is_bf16(const Check *check);
 
 typedef enum { CHECK_NORMAL, CHECK_ZERO, CHECK_CONSTANT, CHECK_MIXED, CHECK_N_FILLS } CheckFill;
 

@@ -94,8 +94,11 @@ static void run_frames(const GoldenCase *c, DcaeDirection direction, const DcaeB
 GoldenResult golden_run(const GoldenCase *c, DcaeDirection direction, const GoldenWay *way)
 {
     const DcaeBackend *backend = way->backend;
-    DcaeBackendParams params = {
-        .precision = way->precision, .threads = way->threads, .isa = way->isa, .device = -1};
+    DcaeBackendParams params = {.precision = way->precision,
+                                .threads = way->threads,
+                                .isa = way->isa,
+                                .cpu_kernels = way->cpu_kernels,
+                                .device = -1};
     DcaeTraits traits = {0};
     g_autoptr(GError) error = NULL;
     void *instance = NULL;

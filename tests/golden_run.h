@@ -6,13 +6,14 @@
 #ifndef GOLDEN_RUN_H
 #define GOLDEN_RUN_H
 
-#include "dcae_backend.h"
+#include "cpu/cpu_kernels.h"
 #include "golden_case.h"
 
 typedef struct {
     const DcaeBackend *backend;
     DcaePrecision precision;
     DcaeIsa isa;
+    const DcaeCpuKernels *cpu_kernels; /* CPU: in place of isa and precision; or NULL */
     guint threads;
     guint band_rows; /* 0: whole frames */
 } GoldenWay;

@@ -8,11 +8,11 @@
  * bits depend neither on bands nor on threads.
  */
 #include "cpu_families.h"
-#include "vec.h"
+#include "rows.h"
 
-#define PIXELS 64     /* of a chunk of ATTN_SUM */
-#define AHEAD 16      /* pixels that loads for ATTN_SUM look ahead */
-#define LINE 16       /* floats of a cache line */
+#define PIXELS 64 /* of a chunk of ATTN_SUM */
+#define AHEAD 16  /* pixels that loads for ATTN_SUM look ahead */
+#define LINE (64 / sizeof(elem_t))
 #define TILE 4        /* pixels of a register tile */
 #define SUM_ROWS 8    /* rows of the state in a register tile */
 #define APPLY_HEADS 4 /* heads a task of ATTN_APPLY, whose channels are neighbours in memory */
@@ -25,10 +25,29 @@ static inline gsize round_up(gsize n)
     return (n + VEC_WIDTH - 1) / VEC_WIDTH * VEC_WIDTH;
 }
 
+/* Where x and out of a product lie: in rows of a picture, or in scratch memory. */
+typedef enum { ELEMENTS, FLOATS } Place;
+
+VEC_INLINE float place_get(const void *p, gsize i, Place place)
+{
+    return place == FLOATS ? ((const float *)p)[i] : elem_get((const elem_t *)p + i);
+}
+
+VEC_INLINE void place_store(void *p, gsize i, vec v, gsize lanes, Place place)
+{
+    elem_t *elements = (elem_t *)p + i;
+    if (place == FLOATS)
+        vec_store((float *)p + i, v);
+    else if (lanes == VEC_WIDTH)
+        elem_store(elements, v);
+    else
+        elem_store_n(elements, v, lanes);
+}
+
 /* `vecs` vectors of the product below, or `lanes` lanes of one. */
-VEC_INLINE void product_tile(const float *x, gsize x_stride, const float *w, gsize w_stride,
-                             gsize inputs, int pixels, int vecs, gsize lanes, float *out,
-                             gsize out_stride)
+VEC_INLINE void product_tile(const void *x, gsize x_stride, const float *w, gsize w_stride,
+                             gsize inputs, int pixels, int vecs, gsize lanes, void *out, gsize at,
+                             gsize out_stride, Place place)
 {
     vec sum[TILE * 2];
     VEC_UNROLL
@@ -37,33 +56,29 @@ VEC_INLINE void product_tile(const float *x, gsize x_stride, const float *w, gsi
     for (gsize i = 0; i < inputs; i++, w += w_stride) {
         VEC_UNROLL
         for (int t = 0; t < pixels * vecs; t++)
-            sum[t] = vec_fma(vec_set1(x[t / vecs * x_stride + i]),
+            sum[t] = vec_fma(vec_set1(place_get(x, t / vecs * x_stride + i, place)),
                              vec_load(w + t % vecs * VEC_WIDTH), sum[t]);
     }
     VEC_UNROLL
-    for (int t = 0; t < pixels * vecs; t++) {
-        float *to = out + t / vecs * out_stride + t % vecs * VEC_WIDTH;
-        if (lanes == VEC_WIDTH)
-            vec_store(to, sum[t]);
-        else
-            vec_store_n(to, sum[t], lanes);
-    }
+    for (int t = 0; t < pixels * vecs; t++)
+        place_store(out, t / vecs * out_stride + at + t % vecs * VEC_WIDTH, sum[t], lanes, place);
 }
 
 /* out[p][0..n) = sum over i of x[p][i] · w[i][0..n) for `pixels` pixels. w: [inputs][w_stride],
- * padded with zeros to whole vectors. */
-VEC_INLINE void product(const float *x, gsize x_stride, const float *w, gsize w_stride,
-                        gsize inputs, int pixels, float *out, gsize out_stride, gsize n)
+ * padded with zeros to whole vectors. n of FLOATS is whole vectors. */
+VEC_INLINE void product(const void *x, gsize x_stride, const float *w, gsize w_stride, gsize inputs,
+                        int pixels, void *out, gsize out_stride, gsize n, Place place)
 {
     gsize j = 0;
     for (; j + 2 * VEC_WIDTH <= n; j += 2 * VEC_WIDTH)
-        product_tile(x, x_stride, w + j, w_stride, inputs, pixels, 2, VEC_WIDTH, out + j,
-                     out_stride);
+        product_tile(x, x_stride, w + j, w_stride, inputs, pixels, 2, VEC_WIDTH, out, j, out_stride,
+                     place);
     for (; j + VEC_WIDTH <= n; j += VEC_WIDTH)
-        product_tile(x, x_stride, w + j, w_stride, inputs, pixels, 1, VEC_WIDTH, out + j,
-                     out_stride);
+        product_tile(x, x_stride, w + j, w_stride, inputs, pixels, 1, VEC_WIDTH, out, j, out_stride,
+                     place);
     if (j < n)
-        product_tile(x, x_stride, w + j, w_stride, inputs, pixels, 1, n - j, out + j, out_stride);
+        product_tile(x, x_stride, w + j, w_stride, inputs, pixels, 1, n - j, out, j, out_stride,
+                     place);
 }
 
 /* ---- GROUPED_LINEAR: packed [group][input][outputs rounded up] */
@@ -108,20 +123,22 @@ static void grouped_run(const DcaeCpuCall *call, gsize task, void *scratch)
     gsize g0 = task % blocks * GROUPS, g1 = MIN(g0 + GROUPS, layer->groups);
     gsize in_stride = call->in.pixel_stride, out_stride = call->out.pixel_stride;
     guint y = call->y0 + (guint)(task / blocks), w = call->out.w;
-    const float *in = dcae_rows_at(&call->in, y, 0);
-    float *out = dcae_rows_at(&call->out, y, 0);
+    const elem_t *in = dcae_rows_at(&call->in, y, 0);
+    elem_t *out = dcae_rows_at(&call->out, y, 0);
     guint x = 0;
     for (; x + TILE <= w; x += TILE)
         for (gsize g = g0; g < g1; g++)
             product(in + x * in_stride + g * inputs, in_stride, call->packed + g * inputs * stride,
-                    stride, inputs, TILE, out + x * out_stride + g * outputs, out_stride, outputs);
+                    stride, inputs, TILE, out + x * out_stride + g * outputs, out_stride, outputs,
+                    ELEMENTS);
     for (; x < w; x++)
         for (gsize g = g0; g < g1; g++)
             product(in + x * in_stride + g * inputs, in_stride, call->packed + g * inputs * stride,
-                    stride, inputs, 1, out + x * out_stride + g * outputs, out_stride, outputs);
+                    stride, inputs, 1, out + x * out_stride + g * outputs, out_stride, outputs,
+                    ELEMENTS);
     gsize padding = g1 == layer->groups ? dcae_out_padding(call) : 0;
     for (x = 0; padding > 0 && x < w; x++)
-        memset(dcae_rows_at(&call->out, y, x) + call->out.c, 0, padding * sizeof(float));
+        memset(dcae_rows_at(&call->out, y, x) + call->out.c, 0, padding * sizeof(elem_t));
 }
 
 /* ---- ATTN_SUM: a task is a head; scratch: k and v of a chunk, [pixel][k | v], each rounded up */
@@ -141,14 +158,14 @@ static void load_chunk(const DcaeCpuCall *call, gsize head, guint y, guint x, gs
 {
     gsize d = call->op->head_dim, padded = round_up(d);
     for (gsize p = 0; p < n; p++, chunk += 2 * padded) {
-        const float *in = dcae_rows_at(&call->in, y, x + (guint)p) + head * 2 * d;
+        const elem_t *in = dcae_rows_at(&call->in, y, x + (guint)p) + head * 2 * d;
         /* A head's part of a pixel is too short for the processor to see a pattern. */
         for (gsize i = 0; i < 2 * d; i += LINE)
             __builtin_prefetch(in + AHEAD * call->in.pixel_stride + i);
         for (gsize i = 0; i < d; i += VEC_WIDTH) {
             gsize lanes = MIN(d - i, VEC_WIDTH);
-            vec_store(chunk + i, vec_max(vec_zero(), vec_load_n(in + i, lanes)));
-            vec_store(chunk + padded + i, vec_load_n(in + d + i, lanes));
+            vec_store(chunk + i, vec_max(vec_zero(), elem_load_n(in + i, lanes)));
+            vec_store(chunk + padded + i, elem_load_n(in + d + i, lanes));
         }
     }
 }
@@ -230,18 +247,18 @@ VEC_INLINE void apply_tile(const DcaeCpuCall *call, gsize head, guint y, guint x
     gsize d = call->op->head_dim, stride = round_up(d + 1), padded = round_up(d);
     float *q = scratch, *sums = q + TILE * padded;
     for (int p = 0; p < pixels; p++) {
-        const float *in = dcae_rows_at(&call->in, y, x + p) + head * d;
+        const elem_t *in = dcae_rows_at(&call->in, y, x + p) + head * d;
         for (gsize i = 0; i < d; i += VEC_WIDTH)
             vec_store(q + p * padded + i,
-                      vec_max(vec_zero(), vec_load_n(in + i, MIN(d - i, VEC_WIDTH))));
+                      vec_max(vec_zero(), elem_load_n(in + i, MIN(d - i, VEC_WIDTH))));
     }
-    product(q, padded, state, stride, d, pixels, sums, stride, stride);
+    product(q, padded, state, stride, d, pixels, sums, stride, stride, FLOATS);
     for (int p = 0; p < pixels; p++) {
-        float *out = dcae_rows_at(&call->out, y, x + p) + head * d;
+        elem_t *out = dcae_rows_at(&call->out, y, x + p) + head * d;
         vec denominator = vec_set1(sums[p * stride + d] + DENOMINATOR);
         for (gsize i = 0; i < d; i += VEC_WIDTH)
-            vec_store_n(out + i, vec_div(vec_load(sums + p * stride + i), denominator),
-                        MIN(d - i, VEC_WIDTH));
+            elem_store_n(out + i, vec_div(vec_load(sums + p * stride + i), denominator),
+                         MIN(d - i, VEC_WIDTH));
     }
 }
 
@@ -265,7 +282,7 @@ static void apply_run(const DcaeCpuCall *call, gsize task, void *scratch)
             for (gsize h = 0; h < n; h++)
                 apply_tile(call, head0 + h, y, x, 1, scratch, states + h * state_floats);
         for (x = 0; padding > 0 && x < w; x++)
-            memset(dcae_rows_at(&call->out, y, x) + call->out.c, 0, padding * sizeof(float));
+            memset(dcae_rows_at(&call->out, y, x) + call->out.c, 0, padding * sizeof(elem_t));
     }
 }
 

@@ -5,7 +5,7 @@
  * reference does it. A task is one row.
  */
 #include "cpu_families.h"
-#include "vec.h"
+#include "rows.h"
 
 static gsize n_tasks(const DcaeCpuCall *call)
 {
@@ -19,18 +19,18 @@ static gsize scratch_bytes(const DcaeCpuCall *call)
 
 /* to = from · (1 - i/extent) + to · i/extent, for n pixels' c channels. The weights are rounded to
  * f32 from double, as PyTorch does with Python's numbers. */
-static inline void mix(float *to, const float *from, gsize c, guint i, guint extent)
+static inline void mix(elem_t *to, const elem_t *from, gsize c, guint i, guint extent)
 {
     vec a = vec_set1((float)(1.0 - (double)i / extent));
     vec b = vec_set1((float)((double)i / extent));
     gsize k = 0;
     for (; k + VEC_WIDTH <= c; k += VEC_WIDTH)
-        vec_store(to + k, vec_add(vec_mul(vec_load(from + k), a), vec_mul(vec_load(to + k), b)));
+        elem_store(to + k, vec_add(vec_mul(elem_load(from + k), a), vec_mul(elem_load(to + k), b)));
     if (k < c)
-        vec_store_n(
-            to + k,
-            vec_add(vec_mul(vec_load_n(from + k, c - k), a), vec_mul(vec_load_n(to + k, c - k), b)),
-            c - k);
+        elem_store_n(to + k,
+                     vec_add(vec_mul(elem_load_n(from + k, c - k), a),
+                             vec_mul(elem_load_n(to + k, c - k), b)),
+                     c - k);
 }
 
 static void run(const DcaeCpuCall *call, gsize task, void *scratch)

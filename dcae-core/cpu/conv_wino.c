@@ -156,6 +156,10 @@ static inline WinoKind wino_kind(const DcaeLayer *layer)
 static gboolean wino_takes(const DcaeLayer *layer)
 {
     const WinoForm *f = &wino_forms[wino_kind(layer)];
+    /* A lane multiplies two bf16 at a time: as much as this saves with stride 2, without its
+     * weights in memory. */
+    if (ELEM_WORD > 1 && layer->stride > 1)
+        return FALSE;
     return layer->ksize == 3 && layer->in_c >= WINO_MIN_C &&
            f->u * f->u * layer->in_c * layer->conv_c <= f->max_floats;
 }
@@ -260,29 +264,34 @@ VEC_INLINE void four_store(float *p, size_t stride, Four t)
     vec_store(p + 3 * stride, t.v3);
 }
 
-VEC_INLINE vec wino_load(const float *p, size_t lanes)
+/* elements: p is not of the ring, whose vectors are whole, but of a picture. */
+VEC_INLINE vec wino_load(const void *p, size_t k, size_t lanes, const int elements)
 {
-    return lanes < VEC_WIDTH ? vec_load_n(p, lanes) : vec_load(p);
+    if (!elements)
+        return vec_load((const float *)p + k);
+    const elem_t *from = (const elem_t *)p + k;
+    return lanes < VEC_WIDTH ? elem_load_n(from, lanes) : elem_load(from);
 }
 
-/* d[i]: where input i is; v: the transformed ones, `stride` floats apart. */
-VEC_INLINE void wino_in(const float *const *d, size_t k, size_t lanes, float *v, size_t stride,
-                        const WinoKind kind)
+/* d[i]: where input i is, see wino_load(); v: the transformed ones, `stride` floats apart. */
+VEC_INLINE void wino_in(const void *const *d, size_t k, size_t lanes, const int elements, float *v,
+                        size_t stride, const WinoKind kind)
 {
     if (kind == WINO_DOWN) {
-        Four odd = {wino_load(d[0] + k, lanes), wino_load(d[2] + k, lanes),
-                    wino_load(d[4] + k, lanes), wino_load(d[6] + k, lanes)};
-        vec last = wino_load(d[8] + k, lanes);
+        Four odd = {wino_load(d[0], k, lanes, elements), wino_load(d[2], k, lanes, elements),
+                    wino_load(d[4], k, lanes, elements), wino_load(d[6], k, lanes, elements)};
+        vec last = wino_load(d[8], k, lanes, elements);
         vec rest = vec_fnma(vec_set1(2.5f), odd.v2, last);
         four_store(v, stride, wino_in_down(odd));
         vec_store(v + 4 * stride, vec_fma(vec_set1(0.5625f), odd.v0, rest));
-        Four even = {wino_load(d[1] + k, lanes), wino_load(d[3] + k, lanes),
-                     wino_load(d[5] + k, lanes), wino_load(d[7] + k, lanes)};
+        Four even = {wino_load(d[1], k, lanes, elements), wino_load(d[3], k, lanes, elements),
+                     wino_load(d[5], k, lanes, elements), wino_load(d[7], k, lanes, elements)};
         four_store(v + 5 * stride, stride, wino_in_down(even));
         return;
     }
-    Six six = {wino_load(d[0] + k, lanes), wino_load(d[1] + k, lanes), wino_load(d[2] + k, lanes),
-               wino_load(d[3] + k, lanes), wino_load(d[4] + k, lanes), wino_load(d[5] + k, lanes)};
+    Six six = {wino_load(d[0], k, lanes, elements), wino_load(d[1], k, lanes, elements),
+               wino_load(d[2], k, lanes, elements), wino_load(d[3], k, lanes, elements),
+               wino_load(d[4], k, lanes, elements), wino_load(d[5], k, lanes, elements)};
     six = kind == WINO_UP ? wino_in_up(six) : wino_in_plain(six);
     four_store(v, stride, (Four){six.v0, six.v1, six.v2, six.v3});
     vec_store(v + 4 * stride, six.v4);
@@ -466,9 +475,9 @@ typedef struct {
     const DcaeCpuCall *call;
     const WinoShape *shape;
     const WinoBlock *block;
-    float *v;     /* transformed inputs, element after element */
-    float *ring;  /* WINO_IN pixel columns, transformed downwards: [WINO_IN][form.v][WINO_RING_C] */
-    float *zeros; /* WINO_RING_C */
+    float *v;    /* transformed inputs, element after element */
+    float *ring; /* WINO_IN pixel columns, transformed downwards: [WINO_IN][form.v][WINO_RING_C] */
+    elem_t *zeros; /* WINO_RING_C */
 } WinoInput;
 
 static float *wino_ring(const WinoInput *w, size_t column)
@@ -483,7 +492,7 @@ VEC_INLINE void wino_column(const WinoInput *w, gssize y, gssize x, size_t c, si
 {
     const DcaeRows *in = &w->call->in;
     const WinoForm *f = &wino_forms[kind];
-    const float *row[WINO_IN];
+    const void *row[WINO_IN];
     if (x < 0 || x >= (gssize)in->w) {
         memset(to, 0, f->v * WINO_RING_C * sizeof *to);
         return;
@@ -495,9 +504,9 @@ VEC_INLINE void wino_column(const WinoInput *w, gssize y, gssize x, size_t c, si
     }
     size_t k = 0;
     for (; k + VEC_WIDTH <= channels; k += VEC_WIDTH)
-        wino_in(row, k, VEC_WIDTH, to + k, WINO_RING_C, kind);
+        wino_in(row, k, VEC_WIDTH, 1, to + k, WINO_RING_C, kind);
     if (k < channels)
-        wino_in(row, k, channels - k, to + k, WINO_RING_C, kind);
+        wino_in(row, k, channels - k, 1, to + k, WINO_RING_C, kind);
 }
 
 /* Transforms the ring's columns from `first` on across, into a tile's place. */
@@ -506,12 +515,12 @@ VEC_INLINE void wino_across(const WinoInput *w, size_t first, size_t channels, f
 {
     const WinoForm *f = &wino_forms[kind];
     size_t slot = w->shape->slot;
-    const float *column[WINO_IN];
+    const void *column[WINO_IN];
     for (size_t i = 0; i < f->in; i++)
         column[i] = wino_ring(w, first + i);
     for (size_t r = 0; r < f->v; r++)
         for (size_t k = 0; k < channels; k += VEC_WIDTH)
-            wino_in(column, r * WINO_RING_C + k, VEC_WIDTH, v + r * f->v * slot + k, slot, kind);
+            wino_in(column, r * WINO_RING_C + k, VEC_WIDTH, 0, v + r * f->v * slot + k, slot, kind);
 }
 
 /* Channels [c, c + channels) of all tiles of the block; they lie within one block of channels. */
@@ -662,7 +671,7 @@ VEC_INLINE void wino_run_kind(const DcaeCpuCall *call, const WinoShape *s, size_
                        .block = &b,
                        .v = slots + f->first_v * s->slot,
                        .ring = ring,
-                       .zeros = zeros};
+                       .zeros = (elem_t *)zeros};
     Epilogue e;
 
     memset(zeros, 0, WINO_RING_C * sizeof *zeros);

@@ -30,21 +30,33 @@ static gboolean probe(const DcaeBackendParams *params, GError **error)
 {
     if (params->precision == DCAE_PRECISION_F32)
         return TRUE;
+    if (params->precision == DCAE_PRECISION_BF16 && params->isa >= DCAE_ISA_AVX512 &&
+        dcae_cpu_has_bf16())
+        return TRUE;
     if (params->precision == DCAE_PRECISION_BF16)
         g_set_error(error, DCAE_ERROR, DCAE_ERROR_UNSUPPORTED,
-                    "the CPU backend computes in f32 only; leave precision at auto or f32");
+                    "bf16 on the CPU needs a processor with AVX512-BF16; leave precision at auto "
+                    "or f32");
     else
         g_set_error(error, DCAE_ERROR, DCAE_ERROR_UNSUPPORTED,
                     "the CPU backend does not compute in f16; leave precision at auto or f32");
     return FALSE;
 }
 
-/* The planner doesn't say which build will run: row_align() is the same in all of them (test_ops
- * checks that), so the generic one, which runs anywhere, is asked. */
+static void init_kernels(const DcaeBackendParams *params, DcaeCpuKernels *kernels)
+{
+    if (params->cpu_kernels)
+        *kernels = *params->cpu_kernels;
+    else
+        dcae_cpu_kernels_init(kernels, params->isa, params->precision);
+}
+
+/* The planner doesn't say which build will run: row_align() of the generic one does for all
+ * (test_ops checks that), so the generic one, which runs anywhere, is asked. */
 static guint row_align(const DcaeProgram *program, const DcaeOp *op)
 {
     DcaeCpuKernels kernels;
-    dcae_cpu_kernels_init(&kernels, DCAE_ISA_GENERIC);
+    dcae_cpu_kernels_init(&kernels, DCAE_ISA_GENERIC, DCAE_PRECISION_F32);
     if (op->layer && kernels.kernel[op->kind].row_align)
         return kernels.kernel[op->kind].row_align(op->layer);
     return op->kind == DCAE_OP_PIXELS_OUT ? 2 : 1; /* rows of 4:2:0 come in pairs */
@@ -94,7 +106,7 @@ static gsize workspace(const DcaeProgram *program, const DcaeOp *op, guint rows,
         .left = rows_of_value(program, op->left),
         .y1 = rows,
     };
-    dcae_cpu_kernels_init(&kernels, params->isa);
+    init_kernels(params, &kernels);
     set_channels(op, &call.in, &call.out);
     gsize bytes = kernels.kernel[op->kind].scratch_bytes(&call);
     return (bytes + 63) / 64 * 64 * params->threads;
@@ -102,11 +114,13 @@ static gsize workspace(const DcaeProgram *program, const DcaeOp *op, guint rows,
 
 static void traits(const DcaeBackendParams *params, DcaeTraits *traits)
 {
+    DcaeCpuKernels kernels;
+    init_kernels(params, &kernels);
     *traits = (DcaeTraits){
         .row_align = row_align,
         .min_rows = min_rows,
         .workspace = workspace,
-        .element_size = sizeof(float),
+        .element_size = kernels.element_size,
         .backend_params = params,
     };
 }
@@ -176,7 +190,7 @@ static DcaeWeights *weights_new(const DcaeProgram *program, const DcaeBackendPar
     DcaeWeights *weights = g_new0(DcaeWeights, 1);
     gsize total = 0;
     gboolean fits = TRUE;
-    dcae_cpu_kernels_init(&weights->kernels, params->isa);
+    init_kernels(params, &weights->kernels);
     weights->n_layers = program->n_layers;
     weights->offset = g_new0(gsize, (gsize)program->n_layers + 1);
     for (guint i = 0; i < program->n_layers && fits; i++) {
@@ -281,14 +295,16 @@ static DcaeRows slot_rows(const Instance *self, guint value, guint c0, guint row
     if (value == DCAE_NO_VALUE)
         return (DcaeRows){0};
     const DcaeSlot *slot = &self->plan->slots[value];
+    gsize element_size = self->weights->kernels.element_size;
     return (DcaeRows){
-        .data = (float *)image_memory(self, slot, image) + c0,
+        .data = image_memory(self, slot, image) + c0 * element_size,
         .row0 = (gint)row0,
         .h = slot->h,
         .w = slot->w,
         .c = slot->c,
         .pixel_stride = slot->c_stride,
-        .row_stride = slot->row_bytes / sizeof(float),
+        .row_stride = slot->row_bytes / element_size,
+        .low = slot->c_stride > dcae_round_up(slot->c, 16) ? slot->c_stride / 2 : 0,
     };
 }
 
@@ -338,6 +354,8 @@ static void run_step(Instance *self, const DcaeStep *step, const DcaeView *in, c
     dcae_pool_run(self->pool, run.per_image * n, step_task, &run);
 }
 
+#define KEEP_BYTES 32
+
 /* KEEP as tasks: each moves one slice of all rows, top down, so that source and target may overlap.
  */
 typedef struct {
@@ -350,8 +368,10 @@ static void keep_task(gpointer data, gsize task, guint thread)
 {
     const KeepRun *run = data;
     const DcaeSlot *slot = &run->self->plan->slots[run->step->value];
-    gsize lines = slot->row_bytes / 64, slice = task % run->slices; /* rows are whole cache lines */
-    gsize begin = lines * slice / run->slices * 64, end = lines * (slice + 1) / run->slices * 64;
+    /* Pixels have multiples of 16 channels, so rows are whole pieces. */
+    gsize pieces = slot->row_bytes / KEEP_BYTES, slice = task % run->slices;
+    gsize begin = pieces * slice / run->slices * KEEP_BYTES;
+    gsize end = pieces * (slice + 1) / run->slices * KEEP_BYTES;
     guint8 *to = image_memory(run->self, slot, (guint)(task / run->slices)) + begin;
     for (guint y = run->step->y0; y < run->step->y1; y++, to += slot->row_bytes)
         memcpy(to, to + run->step->in_row * slot->row_bytes, end - begin);

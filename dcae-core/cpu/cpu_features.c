@@ -20,6 +20,8 @@
 #define BIT_AVX512DQ (1u << 17)
 #define BIT_AVX512BW (1u << 30)
 #define BIT_AVX512VL (1u << 31)
+/* Leaf 7, subleaf 1, eax */
+#define BIT_AVX512_BF16 (1u << 5)
 /* XCR0: the operating system saves xmm and ymm; and mask registers, upper halves, upper zmm */
 #define XCR0_YMM 0x06u
 #define XCR0_ZMM 0xe6u
@@ -49,11 +51,27 @@ DcaeIsa dcae_cpu_isa(void)
     return DCAE_ISA_AVX512;
 }
 
+gboolean dcae_cpu_has_bf16(void)
+{
+#ifdef DCAE_HAVE_AVX512BF16
+    guint32 a, b, c, d;
+    return dcae_cpu_isa() >= DCAE_ISA_AVX512 && __get_cpuid_count(7, 0, &a, &b, &c, &d) && a >= 1 &&
+           __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & BIT_AVX512_BF16);
+#else
+    return FALSE;
+#endif
+}
+
 #else
 
 DcaeIsa dcae_cpu_isa(void)
 {
     return DCAE_ISA_GENERIC;
+}
+
+gboolean dcae_cpu_has_bf16(void)
+{
+    return FALSE;
 }
 
 #endif

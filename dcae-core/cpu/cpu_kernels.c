@@ -1,33 +1,41 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * cpu_kernels.c - fills the kernel table: every slot from the generic build, then those that
- * stronger builds bring. See cpu_kernels.h.
+ * cpu_kernels.c - fills the kernel table: for f32 every slot from the generic build, then those
+ * that stronger builds bring; for bf16 from its one build. See cpu_kernels.h.
  */
 #include "cpu_families.h"
 
-#define FILL(suffix)                          \
-    do {                                      \
-        dcae_cpu_conv_##suffix(kernels);      \
-        dcae_cpu_gemm_##suffix(kernels);      \
-        dcae_cpu_dwconv_##suffix(kernels);    \
-        dcae_cpu_attention_##suffix(kernels); \
-        dcae_cpu_norm_##suffix(kernels);      \
-        dcae_cpu_pixel_##suffix(kernels);     \
-        dcae_cpu_blend_##suffix(kernels);     \
-    } while (0)
-
-void dcae_cpu_kernels_init(DcaeCpuKernels *kernels, DcaeIsa isa)
+#ifdef DCAE_HAVE_AVX512BF16
+static void init_bf16(DcaeCpuKernels *kernels)
 {
-    *kernels = (DcaeCpuKernels){0};
-    FILL(generic);
+    *kernels = (DcaeCpuKernels){.element_size = 2};
+    DCAE_CPU_FILL(kernels, avx512bf16);
+}
+#endif
+
+static void init_f32(DcaeCpuKernels *kernels, DcaeIsa isa)
+{
+    *kernels = (DcaeCpuKernels){.element_size = sizeof(float)};
+    DCAE_CPU_FILL(kernels, generic);
 #ifdef DCAE_HAVE_AVX2
     if (isa < DCAE_ISA_AVX2)
         return;
-    FILL(avx2);
+    DCAE_CPU_FILL(kernels, avx2);
 #endif
 #ifdef DCAE_HAVE_AVX512
     if (isa < DCAE_ISA_AVX512)
         return;
-    FILL(avx512);
+    DCAE_CPU_FILL(kernels, avx512);
 #endif
+}
+
+void dcae_cpu_kernels_init(DcaeCpuKernels *kernels, DcaeIsa isa, DcaePrecision precision)
+{
+#ifdef DCAE_HAVE_AVX512BF16
+    if (precision == DCAE_PRECISION_BF16) {
+        init_bf16(kernels);
+        return;
+    }
+#endif
+    init_f32(kernels, isa);
 }

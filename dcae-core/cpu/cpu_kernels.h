@@ -14,15 +14,16 @@
 #include "../dcae_backend.h"
 #include "../dcae_layer_weights.h"
 
-/* Rows of a value as they lie in memory: channel `c0` of pixel (y, x) of the picture is at
- * data[(y - row0) * row_stride + x * pixel_stride], strides in floats, data already moved to c0.
- * Rows that the caller did not provide are never touched; rows above 0 and from h on count as
- * zeros. */
+/* Rows of a value as they lie in memory: channel `c0` of pixel (y, x) of the picture is element
+ * (y - row0) * row_stride + x * pixel_stride of data, strides in elements, data already moved to
+ * c0. What an element is the table says (DcaeCpuKernels). Rows that the caller did not provide are
+ * never touched; rows above 0 and from h on count as zeros. */
 typedef struct {
-    float *data;
+    void *data;
     gint row0;
     guint h, w, c; /* whole picture; c: channels that the op uses */
     gsize pixel_stride, row_stride;
+    gsize low; /* bf16: so far behind an element lies what rounding took off it; 0: that is lost */
 } DcaeRows;
 
 typedef struct {
@@ -52,15 +53,19 @@ typedef struct {
     void (*run)(const DcaeCpuCall *call, gsize task, void *scratch /* 64-byte aligned */);
 } DcaeCpuKernel;
 
-typedef struct {
+typedef struct _DcaeCpuKernels {
+    gsize element_size; /* bytes of an activation's element: 4, a float; 2, a bf16 */
     DcaeCpuKernel kernel[DCAE_N_OP_KINDS];
 } DcaeCpuKernels;
 
-/* Fills the table for an instruction set: first everything with the generic build, then what
- * stronger builds bring. isa must not exceed dcae_cpu_isa(). */
-void dcae_cpu_kernels_init(DcaeCpuKernels *kernels, DcaeIsa isa);
+/* Fills the table. F32: first everything with the generic build, then what stronger builds bring;
+ * isa must not exceed dcae_cpu_isa(). BF16, only where dcae_cpu_has_bf16(): its one build. */
+void dcae_cpu_kernels_init(DcaeCpuKernels *kernels, DcaeIsa isa, DcaePrecision precision);
 
 /* Strongest instruction set of this machine that has a build (processor and operating system). */
 DcaeIsa dcae_cpu_isa(void);
+
+/* Whether this machine runs the bf16 build, and there is one. Its isa is then AVX512. */
+gboolean dcae_cpu_has_bf16(void);
 
 #endif

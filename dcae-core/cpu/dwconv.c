@@ -8,7 +8,7 @@
  * order everywhere, starting from the bias.
  */
 #include "cpu_families.h"
-#include "vec.h"
+#include "rows.h"
 #include "vec_act.h"
 
 #define TILE 4
@@ -67,18 +67,18 @@ static gsize n_tasks(const DcaeCpuCall *call)
 /* A pixel of zeros, which stands for those outside the picture. */
 static gsize scratch_bytes(const DcaeCpuCall *call)
 {
-    return (CHUNK + 16) * sizeof(float);
+    return (CHUNK + 16) * sizeof(elem_t);
 }
 
 /* Input pixels of a tile: tap (ky, kx) of output t is pixel (ky, t + kx). Either a base and strides
  * or, at the borders, a pointer for each. */
 typedef struct {
-    const float *base;
+    const elem_t *base;
     gsize row_stride, pixel_stride;
-    const float *const *border; /* NULL: base and strides */
+    const elem_t *const *border; /* NULL: base and strides */
 } Taps;
 
-static inline const float *tap(const Taps *taps, int ksize, int tile, int ky, int x)
+static inline const elem_t *tap(const Taps *taps, int ksize, int tile, int ky, int x)
 {
     if (taps->border)
         return taps->border[ky * (tile + ksize - 1) + x];
@@ -99,10 +99,10 @@ VEC_INLINE void tile_sum(const Taps *taps, int ksize, int tile, int vecs, const 
         const float *weight = packed + (1 + ky * ksize) * VEC_WIDTH;
         VEC_UNROLL
         for (int x = 0; x < tile + ksize - 1; x++) {
-            const float *p = tap(taps, ksize, tile, ky, x) + c;
+            const elem_t *p = tap(taps, ksize, tile, ky, x) + c;
             VEC_UNROLL
             for (int v = 0; v < vecs; v++) {
-                vec in = n == VEC_WIDTH ? vec_load(p + v * VEC_WIDTH) : vec_load_n(p, n);
+                vec in = n == VEC_WIDTH ? elem_load(p + v * VEC_WIDTH) : elem_load_n(p, n);
                 VEC_UNROLL
                 for (int kx = 0; kx < ksize; kx++)
                     if (x - kx >= 0 && x - kx < tile)
@@ -117,7 +117,7 @@ VEC_INLINE void tile_sum(const Taps *taps, int ksize, int tile, int vecs, const 
 /* Channel c (of the chunk) of a tile: `vecs` vectors, or n lanes. gate: the second part's taps, or
  * NULL. */
 VEC_INLINE void tile_finish(const DcaeCpuCall *call, const Taps *a, const Taps *gate, int ksize,
-                            int tile, int vecs, const float *packed, gsize c, gsize n, float *out)
+                            int tile, int vecs, const float *packed, gsize c, gsize n, elem_t *out)
 {
     vec sum[TILE * VECS], gates[TILE * VECS];
     tile_sum(a, ksize, tile, vecs, packed, c, n, sum);
@@ -129,11 +129,11 @@ VEC_INLINE void tile_finish(const DcaeCpuCall *call, const Taps *a, const Taps *
     }
     VEC_UNROLL
     for (int t = 0; t < tile * vecs; t++) {
-        float *to = out + t / vecs * call->out.pixel_stride + c + t % vecs * VEC_WIDTH;
+        elem_t *to = out + t / vecs * call->out.pixel_stride + c + t % vecs * VEC_WIDTH;
         if (n == VEC_WIDTH)
-            vec_store(to, sum[t]);
+            elem_store(to, sum[t]);
         else
-            vec_store_n(to, sum[t], n);
+            elem_store_n(to, sum[t], n);
     }
 }
 
@@ -143,7 +143,7 @@ VEC_INLINE void tile_chunk(const DcaeCpuCall *call, const Taps *a, const Taps *g
 {
     const gsize next = (1 + (gsize)ksize * ksize) * VEC_WIDTH;
     const float *packed = call->packed + c0 / VEC_WIDTH * next;
-    float *out = dcae_rows_at(&call->out, y, x) + c0;
+    elem_t *out = dcae_rows_at(&call->out, y, x) + c0;
     gsize c = 0, n = c1 - c0;
     for (; c + VECS * VEC_WIDTH <= n; c += VECS * VEC_WIDTH, packed += VECS * next)
         tile_finish(call, a, gate, ksize, tile, VECS, packed, c, VEC_WIDTH, out);
@@ -167,9 +167,9 @@ VEC_INLINE void inner_tile(const DcaeCpuCall *call, int ksize, gsize c0, gsize c
 
 /* One pixel anywhere; with ksize a constant the taps are pointers, some of them to zeros. */
 VEC_INLINE void border_tile(const DcaeCpuCall *call, int ksize, int tile, gsize c0, gsize c1,
-                            guint y, guint x, const float *zeros)
+                            guint y, guint x, const elem_t *zeros)
 {
-    const float *pixels[5 * (TILE + 4)], *gates[5 * (TILE + 4)];
+    const elem_t *pixels[5 * (TILE + 4)], *gates[5 * (TILE + 4)];
     int half = ksize / 2, columns = tile + ksize - 1;
     for (int i = 0; i < ksize * columns; i++) {
         gint64 py = (gint64)y + i / columns - half, px = (gint64)x + i % columns - half;
@@ -183,7 +183,7 @@ VEC_INLINE void border_tile(const DcaeCpuCall *call, int ksize, int tile, gsize 
 
 /* Rows [y0, y1) of a chunk for a constant ksize of at most 5. */
 VEC_INLINE void block(const DcaeCpuCall *call, int ksize, gsize c0, gsize c1, guint y0, guint y1,
-                      const float *zeros)
+                      const elem_t *zeros)
 {
     guint w = call->out.w, h = call->out.h, half = ksize / 2, x = 0;
     for (; x + TILE <= w; x += TILE)
@@ -215,8 +215,9 @@ static inline vec any_vector(const DcaeCpuCall *call, gsize part, gsize c, gsize
             gint64 px = (gint64)x + kx - half;
             if (px < 0 || px >= call->in.w)
                 continue;
-            const float *p = dcae_rows_at(&call->in, (guint)py, (guint)px) + part * call->out.c + c;
-            sum = vec_fma(vec_load_n(p, n), vec_load(packed + (1 + ky * ksize + kx) * VEC_WIDTH),
+            const elem_t *p =
+                dcae_rows_at(&call->in, (guint)py, (guint)px) + part * call->out.c + c;
+            sum = vec_fma(elem_load_n(p, n), vec_load(packed + (1 + ky * ksize + kx) * VEC_WIDTH),
                           sum);
         }
     }
@@ -232,7 +233,7 @@ static void any_block(const DcaeCpuCall *call, gsize c0, gsize c1, guint y0, gui
                 vec sum = any_vector(call, 0, c, n, y, x);
                 if (call->op->layer->gate)
                     sum = vec_mul(sum, vec_silu(any_vector(call, 1, c, n, y, x)));
-                vec_store_n(dcae_rows_at(&call->out, y, x) + c, sum, n);
+                elem_store_n(dcae_rows_at(&call->out, y, x) + c, sum, n);
             }
 }
 
@@ -251,7 +252,7 @@ static void run(const DcaeCpuCall *call, gsize task, void *scratch)
         any_block(call, c0, c1, y0, y1);
     for (guint y = y0; padding > 0 && y < y1; y++)
         for (guint x = 0; x < call->out.w; x++)
-            memset(dcae_rows_at(&call->out, y, x) + c1, 0, padding * sizeof(float));
+            memset(dcae_rows_at(&call->out, y, x) + c1, 0, padding * sizeof(elem_t));
 }
 
 void VEC_NAME(dcae_cpu_dwconv)(DcaeCpuKernels *kernels)

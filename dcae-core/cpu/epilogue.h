@@ -10,7 +10,7 @@
 
 #include <math.h>
 
-#include "cpu_kernels.h"
+#include "rows.h"
 #include "vec_act.h"
 
 #define EPILOGUE_EPS 1e-5f
@@ -22,8 +22,8 @@ typedef struct {
     const DcaeCpuCall *call;
     const DcaeLayer *layer;
     const float *bias, *norm_weight, *norm_bias; /* norm_*: NULL without RMSNorm */
-    size_t store_c; /* floats of an output pixel that are written: out_c, or to the end of the pixel
-                       where the op's channels are the last of the value */
+    size_t store_c; /* elements of an output pixel that are written: out_c, or to the end of the
+                       pixel where the op's channels are the last of the value */
 } Epilogue;
 
 VEC_INLINE size_t epilogue_pad(size_t n)
@@ -81,12 +81,13 @@ static inline void epilogue_init(Epilogue *e, const DcaeCpuCall *call, const flo
         e->norm_weight = packed + epilogue_pad(epilogue_bias_c(layer));
         e->norm_bias = e->norm_weight + epilogue_pad(layer->out_c);
     }
-    e->store_c = last ? call->out.pixel_stride - op->out_c0 : layer->out_c;
+    e->store_c = last ? dcae_rows_lanes(&call->out) - op->out_c0 : layer->out_c;
 }
 
-VEC_INLINE float *rows_pixel(const DcaeRows *rows, size_t y, size_t x)
+VEC_INLINE elem_t *rows_pixel(const DcaeRows *rows, size_t y, size_t x)
 {
-    return rows->data + (ptrdiff_t)((gssize)y - rows->row0) * (ptrdiff_t)rows->row_stride +
+    return (elem_t *)rows->data +
+           (ptrdiff_t)((gssize)y - rows->row0) * (ptrdiff_t)rows->row_stride +
            x * rows->pixel_stride;
 }
 
@@ -100,36 +101,38 @@ static inline size_t epilogue_scratch(const DcaeLayer *layer)
 
 static inline void shortcut_mean(const Epilogue *e, size_t y, size_t x, float *s)
 {
-    const float *in = rows_pixel(&e->call->in, y, x);
+    const elem_t *in = rows_pixel(&e->call->in, y, x);
     size_t group = e->layer->in_c / e->layer->out_c;
     for (size_t n = 0; n < e->layer->out_c; n++) {
         float sum = 0;
         for (size_t i = 0; i < group; i++)
-            sum += in[n * group + i];
+            sum += elem_get_sum(in + n * group + i, e->call->in.low);
         s[n] = sum / (float)group;
     }
 }
 
 static inline void shortcut_repeat(const Epilogue *e, size_t y, size_t x, float *s)
 {
-    const float *in = rows_pixel(&e->call->in, y, x);
+    const elem_t *in = rows_pixel(&e->call->in, y, x);
     size_t repeat = e->layer->out_c / e->layer->in_c;
     for (size_t n = 0; n < e->layer->in_c; n++)
         for (size_t i = 0; i < repeat; i++)
-            s[n * repeat + i] = in[n];
+            s[n * repeat + i] = elem_get_sum(in + n, e->call->in.low);
 }
 
 /* Unshuffled channel 4c + p is channel c of pixel p of the 2×2 square. */
 static inline void shortcut_down_mean(const Epilogue *e, size_t y, size_t x, float *s)
 {
     const DcaeRows *rows = &e->call->in;
-    const float *top = rows_pixel(rows, 2 * y, 2 * x), *bottom = top + rows->row_stride;
-    const float *pixel[4] = {top, top + rows->pixel_stride, bottom, bottom + rows->pixel_stride};
+    const elem_t *top = rows_pixel(rows, 2 * y, 2 * x), *bottom = top + rows->row_stride;
+    const elem_t *pixel[4] = {top, top + rows->pixel_stride, bottom, bottom + rows->pixel_stride};
     size_t group = 4 * e->layer->in_c / e->layer->out_c, u = 0, n = 0;
     if (group == 4) {
         for (; n + VEC_WIDTH <= e->layer->out_c; n += VEC_WIDTH) {
-            vec sum = vec_add(vec_load(pixel[0] + n), vec_load(pixel[1] + n));
-            sum = vec_add(vec_add(sum, vec_load(pixel[2] + n)), vec_load(pixel[3] + n));
+            vec sum = vec_add(elem_load_sum(pixel[0] + n, rows->low),
+                              elem_load_sum(pixel[1] + n, rows->low));
+            sum = vec_add(vec_add(sum, elem_load_sum(pixel[2] + n, rows->low)),
+                          elem_load_sum(pixel[3] + n, rows->low));
             vec_store(s + n, vec_mul(sum, vec_set1(0.25f)));
         }
         u = 4 * n;
@@ -137,7 +140,7 @@ static inline void shortcut_down_mean(const Epilogue *e, size_t y, size_t x, flo
     for (; n < e->layer->out_c; n++) {
         float sum = 0;
         for (size_t i = 0; i < group; i++, u++)
-            sum += pixel[u & 3][u >> 2];
+            sum += elem_get_sum(pixel[u & 3] + (u >> 2), rows->low);
         s[n] = sum / (float)group;
     }
 }
@@ -145,21 +148,21 @@ static inline void shortcut_down_mean(const Epilogue *e, size_t y, size_t x, flo
 /* Output channel n of pixel p of the 2×2 square is repeated channel 4n + p. */
 static inline void shortcut_up_repeat(const Epilogue *e, size_t y, size_t x, float *s)
 {
-    const float *in = rows_pixel(&e->call->in, y / 2, x / 2);
+    const elem_t *in = rows_pixel(&e->call->in, y / 2, x / 2);
     size_t out_c = e->layer->out_c;
     size_t repeat = 4 * out_c / e->layer->in_c, p = 2 * (y & 1) + (x & 1);
     if (4 % repeat == 0) {
         size_t step = 4 / repeat;
         in += p / repeat;
         for (size_t n = 0; n < out_c; n++)
-            s[n] = in[n * step];
+            s[n] = elem_get_sum(in + n * step, e->call->in.low);
     } else {
         for (size_t n = 0, left = p; n < out_c; n++, left += 4) {
             while (left >= repeat) {
                 left -= repeat;
                 in++;
             }
-            s[n] = *in;
+            s[n] = elem_get_sum(in, e->call->in.low);
         }
     }
 }
@@ -189,9 +192,11 @@ static inline const float *epilogue_shortcut(const Epilogue *e, size_t y, size_t
 
 /* What a pixel is made of. Lanes behind the last channel read as 0 and come out as 0. */
 typedef struct {
-    const float *v, *bias, *shortcut, *residual; /* the last two or NULL */
-    size_t n;                                    /* channels */
-    size_t store_n; /* floats that are written: those from n on become 0 */
+    const float *v, *bias, *shortcut; /* the last or NULL */
+    const elem_t *residual;           /* or NULL */
+    size_t residual_low, out_low;     /* DcaeRows */
+    size_t n;                         /* channels */
+    size_t store_n;                   /* elements that are written: those from n on become 0 */
 } Pixel;
 
 VEC_INLINE vec lanes_load(const float *p, size_t lanes)
@@ -208,18 +213,19 @@ VEC_INLINE vec pixel_load(const Pixel *p, size_t i, size_t lanes, DcaeAct act)
 
 /* Adds the residual and stores. A masked store is slow on some processors: only where it must be.
  */
-VEC_INLINE void pixel_store(const Pixel *p, size_t i, size_t lanes, float *out, vec x)
+VEC_INLINE void pixel_store(const Pixel *p, size_t i, size_t lanes, elem_t *out, vec x)
 {
     if (p->residual)
-        x = vec_add(x, lanes_load(p->residual + i, lanes));
+        x = vec_add(x, lanes < VEC_WIDTH ? elem_load_sum_n(p->residual + i, p->residual_low, lanes)
+                                         : elem_load_sum(p->residual + i, p->residual_low));
     if (lanes >= VEC_WIDTH || i + VEC_WIDTH <= p->store_n)
-        vec_store(out + i, x);
+        elem_store_sum(out + i, p->out_low, x);
     else
-        vec_store_n(out + i, x, lanes);
+        elem_store_sum_n(out + i, p->out_low, x, lanes);
 }
 
 /* out = act(v + bias) + shortcut + residual. */
-VEC_INLINE void pixel_plain(const Pixel *p, float *out, DcaeAct act)
+VEC_INLINE void pixel_plain(const Pixel *p, elem_t *out, DcaeAct act)
 {
     size_t i = 0;
     for (; i + VEC_WIDTH <= p->n; i += VEC_WIDTH)
@@ -230,7 +236,7 @@ VEC_INLINE void pixel_plain(const Pixel *p, float *out, DcaeAct act)
 
 /* out = norm(act(v + bias) + shortcut)·weight + norm_bias + residual. v is overwritten. The sum of
  * squares runs in two chains, whose order is fixed by n alone. */
-VEC_INLINE void pixel_norm(const Epilogue *e, const Pixel *p, float *v, float *out, DcaeAct act)
+VEC_INLINE void pixel_norm(const Epilogue *e, const Pixel *p, float *v, elem_t *out, DcaeAct act)
 {
     vec sum0 = vec_zero(), sum1 = vec_zero(), scale;
     size_t i = 0, n = p->n;
@@ -258,7 +264,7 @@ VEC_INLINE void pixel_norm(const Epilogue *e, const Pixel *p, float *v, float *o
                             vec_load(e->norm_bias + i)));
 }
 
-VEC_INLINE void pixel_finish(const Epilogue *e, const Pixel *p, float *v, float *out, DcaeAct act)
+VEC_INLINE void pixel_finish(const Epilogue *e, const Pixel *p, float *v, elem_t *out, DcaeAct act)
 {
     if (e->norm_weight)
         pixel_norm(e, p, v, out, act);
@@ -273,11 +279,13 @@ static inline void epilogue_pixel(const Epilogue *e, size_t y, size_t x, float *
                                   size_t c0, size_t n, float *s)
 {
     const DcaeCpuCall *call = e->call;
-    float *out = rows_pixel(&call->out, y, x) + c0;
+    elem_t *out = rows_pixel(&call->out, y, x) + c0;
     Pixel p = {.v = v,
                .bias = e->bias + column,
                .shortcut = epilogue_shortcut(e, y, x, s),
                .n = n,
+               .residual_low = call->residual.low,
+               .out_low = call->out.low,
                .store_n = c0 + n == e->layer->out_c ? e->store_c - c0 : n};
     if (e->layer->residual)
         p.residual = rows_pixel(&call->residual, y, x) + c0;
@@ -302,9 +310,9 @@ static inline void epilogue_pixel(const Epilogue *e, size_t y, size_t x, float *
     if (i > p.store_n)
         i = n;
     for (; i + VEC_WIDTH <= p.store_n; i += VEC_WIDTH)
-        vec_store(out + i, vec_zero());
+        elem_store(out + i, vec_zero());
     for (; i < p.store_n; i++)
-        out[i] = 0;
+        elem_set(out + i, 0);
 }
 
 /* Product pixel (y, x) of a pixel-shuffle upwards: four output pixels. */

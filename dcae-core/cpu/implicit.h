@@ -5,6 +5,9 @@
  * block's products are in the cache. Takes every field of DcaeLayer. A convolution behind a
  * nearest-neighbour enlargement is four 2×2 convolutions, one per parity of the output pixel.
  *
+ * Where activations are bf16 the products are of words, two elements along k each: k counts
+ * elements, what lies in memory words.
+ *
  * Packed: for each phase, for each block of k: panels of columns (tile.h); then epilogue.h's
  * arrays.
  */
@@ -14,16 +17,17 @@
 #include "epilogue.h"
 #include "tile.h"
 
-#define IMPLICIT_K 512           /* most floats of k in a block */
-#define IMPLICIT_COLUMNS 512     /* columns of a block where not all are needed at once */
-#define IMPLICIT_FEW_COLUMNS 256 /* the same where there would be few blocks */
-#define IMPLICIT_ROWS 96         /* rows of a block */
+#define IMPLICIT_K (512 * ELEM_WORD) /* most of k in a block */
+#define IMPLICIT_COLUMNS 512         /* columns of a block where not all are needed at once */
+#define IMPLICIT_FEW_COLUMNS 256     /* the same where there would be few blocks */
+#define IMPLICIT_ROWS 96             /* rows of a block */
 
 typedef struct {
     size_t taps;     /* in one direction: 1, 2 or 3 */
     size_t phases;   /* 4 behind a nearest-neighbour enlargement */
     size_t k;        /* taps² · in_c */
-    size_t k_block;  /* at most IMPLICIT_K; the last block may be shorter */
+    size_t k_block;  /* at most IMPLICIT_K, whole words; the last block may be shorter */
+    size_t k_words;  /* of all blocks */
     size_t padded_c; /* columns of packed B */
     gboolean whole;  /* all columns are needed at once */
     size_t columns;  /* of a block, at most */
@@ -36,7 +40,8 @@ static inline ImplicitShape implicit_shape(const DcaeLayer *layer)
                        .phases = layer->nearest2 ? 4 : 1};
     s.k = s.taps * s.taps * layer->in_c;
     size_t blocks = (s.k + IMPLICIT_K - 1) / IMPLICIT_K;
-    s.k_block = (s.k + blocks - 1) / blocks;
+    s.k_block = elem_words((s.k + blocks - 1) / blocks) * ELEM_WORD;
+    s.k_words = elem_words(s.k);
     s.padded_c = tile_padded(layer->conv_c);
     s.whole = layer->norm == DCAE_NORM_RMS || layer->shuffle != DCAE_SHUFFLE_NONE ||
               layer->shortcut != DCAE_SHORTCUT_NONE;
@@ -48,7 +53,7 @@ static inline ImplicitShape implicit_shape(const DcaeLayer *layer)
 static inline gsize implicit_packed_bytes(const DcaeLayer *layer)
 {
     ImplicitShape s = implicit_shape(layer);
-    return (s.phases * s.k * s.padded_c + epilogue_floats(layer)) * sizeof(float);
+    return (s.phases * s.k_words * s.padded_c + epilogue_floats(layer)) * sizeof(float);
 }
 
 /* ---- packing */
@@ -75,6 +80,26 @@ static inline float implicit_weight(const DcaeLayer *layer, const float *weight,
     return (float)sum;
 }
 
+/* The words that begin at k of phase p, for n columns; zeros behind the last channel and k. */
+static inline void implicit_pack_words(const DcaeLayer *layer, const float *weight,
+                                       const ImplicitShape *s, size_t p, size_t k, size_t column,
+                                       size_t n, float *to)
+{
+    for (size_t i = 0; i < n; i++, column++) {
+        float x[ELEM_WORD] = {0};
+        size_t tap = k / layer->in_c, c = k % layer->in_c;
+        for (size_t e = 0; e < ELEM_WORD && k + e < s->k && column < layer->conv_c; e++) {
+            x[e] = implicit_weight(layer, weight, epilogue_channel(layer, column), p, tap / s->taps,
+                                   tap % s->taps, c);
+            if (++c == layer->in_c) {
+                c = 0;
+                tap++;
+            }
+        }
+        elem_pack(to + i, x);
+    }
+}
+
 static inline void implicit_pack(const DcaeLayer *layer, const DcaeLayerWeights *weights,
                                  float *packed)
 {
@@ -84,15 +109,8 @@ static inline void implicit_pack(const DcaeLayer *layer, const DcaeLayerWeights 
             size_t k1 = MIN(k0 + s.k_block, s.k);
             for (size_t j = 0; j < s.padded_c; j += VEC_PANEL) {
                 size_t width = MIN(s.padded_c - j, VEC_PANEL);
-                for (size_t k = k0; k < k1; k++) {
-                    size_t tap = k / layer->in_c, c = k % layer->in_c;
-                    for (size_t i = 0; i < width; i++)
-                        *packed++ = j + i >= layer->conv_c
-                                        ? 0.0f
-                                        : implicit_weight(layer, weights->weight,
-                                                          epilogue_channel(layer, j + i), p,
-                                                          tap / s.taps, tap % s.taps, c);
-                }
+                for (size_t k = k0; k < k1; k += ELEM_WORD, packed += width)
+                    implicit_pack_words(layer, weights->weight, &s, p, k, j, width, packed);
             }
         }
     }
@@ -245,23 +263,24 @@ static inline Gather implicit_gather_start(const DcaeCpuCall *call, const Implic
                     .whole_vecs = call->in.pixel_stride - call->op->in_c0 >= tile_padded(in_c)};
 }
 
-/* Copies n floats; behind both to and from there is room for a vector where whole is set. */
-VEC_INLINE void copy_floats(float *to, const float *from, size_t n, gboolean whole)
+/* Copies n elements; behind both to and from there is room for a vector where whole is set. */
+VEC_INLINE void copy_elements(elem_t *to, const elem_t *from, size_t n, gboolean whole)
 {
     size_t i = 0;
     if (whole) {
         for (; i < n; i += VEC_WIDTH)
-            vec_store(to + i, vec_load(from + i));
+            elem_copy(to + i, from + i);
         return;
     }
     for (; i + VEC_WIDTH <= n; i += VEC_WIDTH)
-        vec_store(to + i, vec_load(from + i));
+        elem_copy(to + i, from + i);
     for (; i < n; i++)
         to[i] = from[i];
 }
 
-/* a[k1 - k0]: the inputs of one product pixel, taps in order, channels within. */
-VEC_INLINE void implicit_gather(const Gather *g, Place at, float *a)
+/* a[k1 - k0]: the inputs of one product pixel, taps in order, channels within. A last word is
+ * filled up with zeros. */
+VEC_INLINE void implicit_gather(const Gather *g, Place at, elem_t *a)
 {
     const DcaeRows *in = &g->call->in;
     const DcaeLayer *layer = g->call->op->layer;
@@ -275,12 +294,12 @@ VEC_INLINE void implicit_gather(const Gather *g, Place at, float *a)
     y += (gssize)g->tap_y;
     while (left > 0) {
         gboolean inside = y >= 0 && y < (gssize)in->h;
-        const float *row = inside ? rows_pixel(in, (size_t)y, 0) : NULL;
+        const elem_t *row = inside ? rows_pixel(in, (size_t)y, 0) : NULL;
         for (; tap_x < g->taps && left > 0; tap_x++) {
             size_t n = MIN(g->in_c - c, left);
             x = x0 + (gssize)tap_x;
             if (inside && x >= 0 && x < (gssize)in->w)
-                copy_floats(a, row + (size_t)x * in->pixel_stride + c, n, g->whole_vecs);
+                copy_elements(a, row + (size_t)x * in->pixel_stride + c, n, g->whole_vecs);
             else
                 for (size_t i = 0; i < n; i++)
                     a[i] = 0;
@@ -291,13 +310,16 @@ VEC_INLINE void implicit_gather(const Gather *g, Place at, float *a)
         tap_x = 0;
         y++;
     }
+    if ((g->k1 - g->k0) % ELEM_WORD)
+        *a = 0;
 }
 
 /* ---- run */
 
+/* In words. */
 static inline size_t implicit_a_stride(const ImplicitShape *s)
 {
-    return (s->k_block + 15) / 16 * 16 + 16; /* no power of two */
+    return (elem_words(s->k_block) + 15) / 16 * 16 + 16; /* no power of two */
 }
 
 static inline size_t implicit_c_stride(const ImplicitShape *s)
@@ -339,24 +361,24 @@ static inline void implicit_run(const DcaeCpuCall *call, gsize task, void *scrat
     const ImplicitBlock b = implicit_block(&cut, task);
     size_t a_stride = implicit_a_stride(s), c_stride = implicit_c_stride(s);
     float *a = scratch, *c = a + s->rows * a_stride, *spare = c + s->rows * c_stride;
-    const float *packed = call->packed + b.phase * s->k * s->padded_c;
+    const float *packed = call->packed + b.phase * s->k_words * s->padded_c;
     size_t rows = (b.n + TILE_BLOCK_ROWS - 1) / TILE_BLOCK_ROWS * TILE_BLOCK_ROWS;
     Epilogue e;
 
-    epilogue_init(&e, call, call->packed + s->phases * s->k * s->padded_c);
+    epilogue_init(&e, call, call->packed + s->phases * s->k_words * s->padded_c);
     for (size_t k0 = 0; k0 < s->k; k0 += s->k_block) {
-        size_t k1 = MIN(k0 + s->k_block, s->k);
+        size_t k1 = MIN(k0 + s->k_block, s->k), words = elem_words(k1 - k0);
         Gather gather = implicit_gather_start(call, s, k0, k1);
         Place at = implicit_place(call, &cut, b.phase, b.first);
         for (size_t i = 0; i < b.n; i++) {
-            implicit_gather(&gather, at, a + i * a_stride);
+            implicit_gather(&gather, at, (elem_t *)(a + i * a_stride));
             implicit_next(call, &cut, b.first + i, &at);
         }
         /* Rows behind the last pixel: any numbers do, but not uninitialised ones. */
         for (size_t i = b.n; i < rows; i++)
-            memset(a + i * a_stride, 0, (k1 - k0) * sizeof *a);
-        tile_block(a, a_stride, rows, packed + k0 * s->padded_c + b.column * (k1 - k0), k1 - k0,
-                   b.columns, c, c_stride, k0 > 0);
+            memset(a + i * a_stride, 0, words * sizeof *a);
+        tile_words(a, a_stride, rows, packed + elem_words(k0) * s->padded_c + b.column * words,
+                   words, b.columns, c, c_stride, k0 > 0);
     }
     implicit_finish(&e, &cut, &b, c, spare);
 }

@@ -4,7 +4,7 @@
  * Norms that follow a convolution are part of its epilogue, not of this file. A task is one row.
  */
 #include "cpu_families.h"
-#include "vec.h"
+#include "rows.h"
 #include "vec_act.h"
 
 #include <math.h>
@@ -38,19 +38,19 @@ static gsize scratch_bytes(const DcaeCpuCall *call)
 }
 
 /* 1 / sqrt(mean of squares + eps); four sums, so that additions do not wait for each other. */
-static inline float inverse_rms(const float *x, gsize c)
+static inline float inverse_rms(const elem_t *x, gsize c)
 {
     vec sum[4] = {vec_zero(), vec_zero(), vec_zero(), vec_zero()};
     gsize i = 0;
     for (; i + 4 * VEC_WIDTH <= c; i += 4 * VEC_WIDTH) {
         VEC_UNROLL
         for (int j = 0; j < 4; j++) {
-            vec v = vec_load(x + i + j * VEC_WIDTH);
+            vec v = elem_load(x + i + j * VEC_WIDTH);
             sum[j] = vec_fma(v, v, sum[j]);
         }
     }
     for (; i < c; i += VEC_WIDTH) {
-        vec v = vec_load_n(x + i, MIN(c - i, VEC_WIDTH));
+        vec v = elem_load_n(x + i, MIN(c - i, VEC_WIDTH));
         sum[0] = vec_fma(v, v, sum[0]);
     }
     float total = vec_sum(vec_add(vec_add(sum[0], sum[1]), vec_add(sum[2], sum[3])));
@@ -64,21 +64,21 @@ static void run(const DcaeCpuCall *call, gsize task, void *scratch)
     const float *weight = call->packed, *bias = weight + (c + 15) / 16 * 16;
     DcaeAct act = call->op->layer->act;
     for (guint x = 0; x < call->out.w; x++) {
-        const float *in = dcae_rows_at(&call->in, y, x);
-        float *out = dcae_rows_at(&call->out, y, x);
+        const elem_t *in = dcae_rows_at(&call->in, y, x);
+        elem_t *out = dcae_rows_at(&call->out, y, x);
         vec scale = vec_set1(inverse_rms(in, c));
         gsize i = 0;
         for (; i + VEC_WIDTH <= c; i += VEC_WIDTH) {
-            vec v = vec_mul(vec_load(in + i), scale);
+            vec v = vec_mul(elem_load(in + i), scale);
             v = vec_fma(v, vec_load(weight + i), vec_load(bias + i));
-            vec_store(out + i, vec_act(act, v));
+            elem_store(out + i, vec_act(act, v));
         }
         if (i < c) {
-            vec v = vec_mul(vec_load_n(in + i, c - i), scale);
+            vec v = vec_mul(elem_load_n(in + i, c - i), scale);
             v = vec_fma(v, vec_load(weight + i), vec_load(bias + i));
-            vec_store_n(out + i, vec_act(act, v), c - i);
+            elem_store_n(out + i, vec_act(act, v), c - i);
         }
-        memset(out + c, 0, padding * sizeof(float));
+        memset(out + c, 0, padding * sizeof *out);
     }
 }
 

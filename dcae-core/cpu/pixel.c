@@ -8,7 +8,7 @@
  * linearly at the place that the picture states, both ways.
  */
 #include "cpu_families.h"
-#include "vec.h"
+#include "rows.h"
 
 #include <math.h>
 
@@ -169,14 +169,14 @@ static void interleave(const DcaeCpuCall *call, guint y, float *line[3], gsize n
     gsize c = MIN(call->out.c, 3), lanes = call->out.c + dcae_out_padding(call);
     DcaePad pad = call->op->pad;
     for (guint x = 0; x < call->out.w; x++) {
-        float *out = dcae_rows_at(&call->out, y, x);
+        elem_t *out = dcae_rows_at(&call->out, y, x);
         gsize at = (gsize)call->op->frame_x + x;
-        memset(out, 0, lanes * sizeof(float));
+        memset(out, 0, lanes * sizeof *out);
         if (at >= n && pad == DCAE_PAD_ZERO)
             continue;
         at = MIN(at, n - 1);
         for (gsize i = 0; i < c; i++)
-            out[i] = line[i][at];
+            elem_set(out + i, line[i][at]);
     }
 }
 
@@ -193,7 +193,7 @@ static void pixels_in_run(const DcaeCpuCall *call, gsize task, void *scratch)
         guint row = op->frame_y + y;
         if (row >= op->frame_h && op->pad == DCAE_PAD_ZERO) {
             for (guint x = 0; x < call->out.w; x++)
-                memset(dcae_rows_at(&call->out, y, x), 0, lanes * sizeof(float));
+                memset(dcae_rows_at(&call->out, y, x), 0, lanes * sizeof(elem_t));
             continue;
         }
         load_line(call->image, MIN(row, op->frame_h - 1), n, line, base + 3 * stride, stride);
@@ -208,12 +208,12 @@ static gboolean planar_line(const DcaeCpuCall *call, guint y, gsize n, float *li
 {
     gsize last = MIN(call->in.c, 3) - 1;
     gsize offset[3] = {0, MIN(1, last), MIN(2, last)};
-    const float *in = dcae_rows_at(&call->in, y, 0);
+    const elem_t *in = dcae_rows_at(&call->in, y, 0);
     vec check = vec_zero(), zero = vec_zero(), high = vec_set1(255.0f);
     vec one = vec_set1(1.0f), half = vec_set1(127.5f);
     for (gsize x = 0; x < n; x++, in += call->in.pixel_stride)
         for (int i = 0; i < 3; i++)
-            line[i][x] = in[offset[i]];
+            line[i][x] = elem_get(in + offset[i]);
     for (int i = 0; i < 3; i++)
         for (gsize x = 0; x < n; x += VEC_WIDTH) {
             vec v = vec_load_n(line[i] + x, MIN(n - x, VEC_WIDTH));
@@ -485,28 +485,29 @@ static void latent_in_run(const DcaeCpuCall *call, gsize task, void *scratch)
     guint y = call->y0 + (guint)task;
     gsize stride = call->out.pixel_stride, channels = MIN(call->out.c, call->latent->c);
     gsize lacking = call->out.c + dcae_out_padding(call) - channels;
-    float *out = dcae_rows_at(&call->out, y, 0), scale = call->op->scale;
+    elem_t *out = dcae_rows_at(&call->out, y, 0);
+    float scale = call->op->scale;
     for (gsize c = 0; c < channels; c++) {
         gsize from = latent_index(call, c, y);
         for (gsize x = 0; x < call->out.w; x++)
-            out[x * stride + c] = latent_load(call->latent, from + x) * scale;
+            elem_set(out + x * stride + c, latent_load(call->latent, from + x) * scale);
     }
     for (gsize x = 0; lacking > 0 && x < call->out.w; x++)
-        memset(out + x * stride + channels, 0, lacking * sizeof(float));
+        memset(out + x * stride + channels, 0, lacking * sizeof *out);
 }
 
 static void latent_out_run(const DcaeCpuCall *call, gsize task, void *scratch)
 {
     guint y = call->y0 + (guint)task;
     gsize stride = call->in.pixel_stride;
-    const float *in = dcae_rows_at(&call->in, y, 0);
+    const elem_t *in = dcae_rows_at(&call->in, y, 0);
     float scale = call->op->scale;
     gboolean finite = TRUE;
     gsize channels = MIN(call->in.c, call->latent->c);
     for (gsize c = 0; y < call->op->out_h && c < channels; c++) {
         gsize to = latent_index(call, c, y);
         for (gsize x = 0; x < call->op->out_w; x++)
-            finite &= latent_store(call->latent, to + x, in[x * stride + c] * scale);
+            finite &= latent_store(call->latent, to + x, elem_get(in + x * stride + c) * scale);
     }
     if (!finite)
         g_atomic_int_set(call->not_finite, 1);

@@ -9,7 +9,8 @@
  * the only home of intrinsics.
  *
  *   vec, VEC_WIDTH           f32 vector, lanes; VEC_WIDTH divides 16
- *   VEC_NAME(x)              x_generic, x_avx2, x_avx512, x_emu512
+ *   VEC_NAME(x)              x_generic, x_avx2, x_avx512, x_emu512; with DCAE_ELEM_BF16 (elem.h)
+ *                            x_avx512bf16, x_emu512bf16
  *   VEC_TILE_ROWS, _VECS     register tile of a matrix product that fits the register file beside
  *                            its operands; VEC_TILE_ROWS_1: rows where a tile is one vector wide
  *   VEC_UNROLL               before a loop over a register tile: without it gcc and clang leave the
@@ -47,7 +48,11 @@
 
 #include <immintrin.h>
 
+#ifdef DCAE_ELEM_BF16
+#define VEC_SUFFIX avx512bf16
+#else
 #define VEC_SUFFIX avx512
+#endif
 #define VEC_WIDTH 16
 #define VEC_TILE_ROWS 12
 #define VEC_TILE_VECS 2
@@ -310,7 +315,11 @@ VEC_INLINE void vec_store_u8(uint8_t *p, vec v)
 
 #else /* DCAE_VEC_EMU512 */
 
+#ifdef DCAE_ELEM_BF16
+#define VEC_SUFFIX emu512bf16
+#else
 #define VEC_SUFFIX emu512
+#endif
 #define VEC_WIDTH 16
 #define VEC_TILE_ROWS 12
 #define VEC_TILE_VECS 2
