@@ -30,7 +30,7 @@ typedef struct {
     Staging up, down;
     CUdeviceptr not_finite; /* an int per image */
     gint *not_finite_host;  /* pinned */
-    CUevent uploaded, computed, done;
+    CUevent queued, uploaded, computed, done;
     CUevent *step_start; /* n_steps + 1, with times */
 } Flight;
 
@@ -209,6 +209,19 @@ static gboolean upload(Instance *self, Flight *f, GError **error)
            CU(self->cu, error, cuStreamWaitEvent, self->compute, f->uploaded, 0);
 }
 
+/* Streams of ours don't wait for the legacy default stream by themselves, on which others may just
+ * be copying frames in device memory. */
+static gboolean wait_for_caller(Instance *self, Flight *f, GError **error)
+{
+    gboolean picture_in = is_picture(self, TRUE), picture_out = is_picture(self, FALSE);
+    gboolean on_device = FALSE;
+
+    for (guint i = 0; i < f->n; i++)
+        on_device |= is_on_device(&f->in[i], picture_in) || is_on_device(&f->out[i], picture_out);
+    return !on_device || (CU(self->cu, error, cuEventRecord, f->queued, NULL) &&
+                          CU(self->cu, error, cuStreamWaitEvent, self->compute, f->queued, 0));
+}
+
 static gboolean download(Instance *self, Flight *f, GError **error)
 {
     gboolean picture = is_picture(self, FALSE);
@@ -374,7 +387,7 @@ static gboolean start(Instance *self, Flight *f, GError **error)
     gboolean picture = is_picture(self, FALSE);
 
     return staging_grow(self, &f->down, frame_offset(f, f->out, picture, FALSE, f->n), error) &&
-           upload(self, f, error) &&
+           wait_for_caller(self, f, error) && upload(self, f, error) &&
            CU(self->cu, error, cuMemsetD8Async, f->not_finite, 0, f->n * sizeof(gint),
               self->compute) &&
            run_steps(self, f, error) && download(self, f, error);
@@ -473,7 +486,7 @@ static gboolean wait(void *instance, guint64 ticket, double *ms, GError **error)
 
 static void flight_clear(const Instance *self, Flight *f)
 {
-    CUevent *events[] = {&f->uploaded, &f->computed, &f->done};
+    CUevent *events[] = {&f->queued, &f->uploaded, &f->computed, &f->done};
 
     staging_clear(self, &f->up);
     staging_clear(self, &f->down);
@@ -541,7 +554,8 @@ static gboolean open_flight(const Instance *self, Flight *f, GError **error)
     for (guint i = 0; i <= self->plan->n_steps; i++)
         if (!create_event(self, &f->step_start[i], CU_EVENT_DEFAULT, error))
             return FALSE;
-    if (!create_event(self, &f->uploaded, CU_EVENT_DISABLE_TIMING, error) ||
+    if (!create_event(self, &f->queued, CU_EVENT_DISABLE_TIMING, error) ||
+        !create_event(self, &f->uploaded, CU_EVENT_DISABLE_TIMING, error) ||
         !create_event(self, &f->computed, CU_EVENT_DISABLE_TIMING, error) ||
         !create_event(self, &f->done, CU_EVENT_DISABLE_TIMING, error) ||
         !dcae_cuda_alloc(self->context, bytes, "the state of a frame", "", &f->not_finite, error))
@@ -609,6 +623,7 @@ static gboolean open_instance(void **instance, const DcaeWeights *weights, const
 
 const DcaeBackend dcae_cuda_backend = {
     .name = "cuda",
+    .queue = FLIGHTS - 1,
     .probe = dcae_cuda_probe,
     .traits = traits,
     .prepare = dcae_cuda_weights_prepare,

@@ -297,9 +297,22 @@ DCAE_API const DcaePlanInfo *dcae_codec_plan_info(const DcaeCodec *codec);
 DCAE_API gboolean dcae_codec_run(DcaeCodec *codec, const DcaeImage *images,
                                  const DcaeLatent *latents, guint n, GError **error);
 
-/* Milliseconds that the ops of the last run took for all its frames, one per op of the plan's
- * program; for benchmarks.
- * label and kind stay valid until the next configure. */
+/* The same in two steps, so that one run's frames cross the bus while another's are computed.
+ * dcae_codec_submit() starts a run and returns a ticket, dcae_codec_wait() waits for the oldest
+ * one. At most dcae_codec_depth() runs are under way at once: submitted and not yet waited for.
+ * Pictures and latents belong to the codec until dcae_codec_wait() returned for their ticket, also
+ * where it failed, or until the next dcae_codec_configure() or dcae_codec_free(), which end all
+ * runs; the structs that describe them may go at once. A run that fails leaves the others as they
+ * are. Errors: as dcae_codec_run(), which needs that no run is under way; submit also SHAPE where
+ * the depth is reached, wait where the ticket is not that of the oldest run. */
+DCAE_API guint dcae_codec_depth(const DcaeCodec *codec); /* CPU: 1; CUDA: 3 */
+DCAE_API gboolean dcae_codec_submit(DcaeCodec *codec, const DcaeImage *images,
+                                    const DcaeLatent *latents, guint n, guint64 *ticket,
+                                    GError **error);
+DCAE_API gboolean dcae_codec_wait(DcaeCodec *codec, guint64 ticket, GError **error);
+
+/* Milliseconds that the ops of the run that ended last took for all its frames, one per op of the
+ * plan's program; for benchmarks. label and kind stay valid until the next configure. */
 typedef struct {
     const char *label; /* weight name of the layer, or the kind for ops without weights */
     const char *kind;

@@ -35,6 +35,7 @@ typedef union {
 
 typedef struct {
     const char *name; /* "cpu", "cuda" */
+    guint queue;      /* submits that may be queued behind the one that runs; 0: submit() runs it */
     /* Whether the backend works here at all and does the precision. Errors: UNSUPPORTED, BACKEND:
      * what is missing. */
     gboolean (*probe)(const DcaeBackendParams *params, GError **error);
@@ -49,7 +50,9 @@ typedef struct {
     gboolean (*open)(void **self, const DcaeWeights *weights, const DcaePlan *plan,
                      const DcaeBackendParams *params, GError **error);
     /* Starts n frames, 1 to plan->batch: in[i] is read by the program's *_IN ops, out[i] written by
-     * its *_OUT ops. Both are borrowed until wait() returned for the ticket. */
+     * its *_OUT ops. The views are borrowed for the call, what they point to until wait() returned
+     * for the ticket. Frames that the caller has in device memory are used after what its legacy
+     * default stream was given before the call. */
     gboolean (*submit)(void *self, const DcaeView *in, const DcaeView *out, guint n,
                        guint64 *ticket, GError **error);
     /* Waits for a ticket. ms, or NULL, receives program->n_ops times. Errors: NOT_FINITE (an output

@@ -4,6 +4,8 @@
  * that names the backends. All checks of arguments are here or in dcae_tiling.c; backends trust
  * what they get.
  */
+#include <string.h>
+
 #include "dcae_backend.h"
 #include "dcae_tensor.h"
 #include "dcae_tiling.h"
@@ -13,6 +15,7 @@
 
 #define MAX_THREADS 256u
 #define MAX_BATCH 64
+#define MAX_DEPTH 8
 
 struct _DcaeCodec {
     DcaeModel *model;
@@ -28,7 +31,9 @@ struct _DcaeCodec {
     void *instance;
     DcaePlanInfo info;
     DcaeView in[MAX_BATCH], out[MAX_BATCH];
-    double *ms;            /* per op, of the last run */
+    guint64 tickets[MAX_DEPTH]; /* of the runs under way, oldest first */
+    guint under_way;
+    double *ms;            /* per op, of the run that ended last */
     DcaeOpTiming *timings; /* the same with names; made on demand */
     gboolean has_run;
 };
@@ -145,6 +150,7 @@ static void clear_configuration(DcaeCodec *codec)
     g_clear_pointer(&codec->ms, g_free);
     g_clear_pointer(&codec->timings, g_free);
     codec->has_run = FALSE;
+    codec->under_way = 0;
 }
 
 void dcae_codec_free(DcaeCodec *codec)
@@ -316,13 +322,19 @@ static gboolean check_latent(const DcaeCodec *codec, const DcaeLatent *latent, G
     return check_memory(codec, "latent", latent->memory, error);
 }
 
-gboolean dcae_codec_run(DcaeCodec *codec, const DcaeImage *images, const DcaeLatent *latents,
-                        guint n, GError **error)
+guint dcae_codec_depth(const DcaeCodec *codec)
 {
-    guint64 ticket;
+    return MIN(codec->backend->queue + 1, MAX_DEPTH);
+}
 
+gboolean dcae_codec_submit(DcaeCodec *codec, const DcaeImage *images, const DcaeLatent *latents,
+                           guint n, guint64 *ticket, GError **error)
+{
     if (codec->instance == NULL)
-        return shape_error(error, "dcae_codec_run() needs a successful dcae_codec_configure()");
+        return shape_error(error, "a run needs a successful dcae_codec_configure()");
+    if (codec->under_way >= dcae_codec_depth(codec))
+        return shape_error(error, "%u runs are under way; wait for one of them first",
+                           codec->under_way);
     if (n < 1 || n > codec->geometry.batch)
         return shape_error(error, "%u frames can't run: the codec was configured for 1 to %u", n,
                            codec->geometry.batch);
@@ -333,10 +345,34 @@ gboolean dcae_codec_run(DcaeCodec *codec, const DcaeImage *images, const DcaeLat
         (encode ? codec->in : codec->out)[i].image = images[i];
         (encode ? codec->out : codec->in)[i].latent = latents[i];
     }
-    codec->has_run =
-        codec->backend->submit(codec->instance, codec->in, codec->out, n, &ticket, error) &&
-        codec->backend->wait(codec->instance, ticket, codec->ms, error);
+    if (!codec->backend->submit(codec->instance, codec->in, codec->out, n, ticket, error)) {
+        codec->has_run = FALSE;
+        return FALSE;
+    }
+    codec->tickets[codec->under_way++] = *ticket;
+    return TRUE;
+}
+
+gboolean dcae_codec_wait(DcaeCodec *codec, guint64 ticket, GError **error)
+{
+    if (codec->under_way == 0 || codec->tickets[0] != ticket)
+        return shape_error(error, "run %" G_GUINT64_FORMAT " is not the oldest that is under way",
+                           ticket);
+    codec->under_way--;
+    memmove(&codec->tickets[0], &codec->tickets[1], codec->under_way * sizeof *codec->tickets);
+    codec->has_run = codec->backend->wait(codec->instance, ticket, codec->ms, error);
     return codec->has_run;
+}
+
+gboolean dcae_codec_run(DcaeCodec *codec, const DcaeImage *images, const DcaeLatent *latents,
+                        guint n, GError **error)
+{
+    guint64 ticket;
+
+    if (codec->under_way > 0)
+        return shape_error(error, "%u runs are under way; wait for them first", codec->under_way);
+    return dcae_codec_submit(codec, images, latents, n, &ticket, error) &&
+           dcae_codec_wait(codec, ticket, error);
 }
 
 const DcaeOpTiming *dcae_codec_timings(DcaeCodec *codec, guint *n)
