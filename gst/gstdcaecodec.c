@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "gstdcaecuda.h"
 #include "gstdcaememory.h"
 
 GST_DEBUG_CATEGORY (gst_dcae_debug);
@@ -264,6 +265,7 @@ load_codec (GstDcaeCodec * self, Progress * progress, GError ** error)
     .direction = self->direction,
     .backend = s->backend,
     .device = s->device + 1,
+    .cuda_context = gst_dcae_cuda_get_handle (self->cuda),
     .precision = s->precision,
     .threads = s->threads,
     .cancellable = self->cancellable,
@@ -477,6 +479,21 @@ gst_dcae_codec_clear (GstDcaeCodec * self)
   g_mutex_clear (&self->lock);
 }
 
+/* The neighbours' context, or else one for them to take over. What keeps the
+ * backend from working, the library says better while loading. */
+static void
+find_cuda (GstDcaeCodec * self)
+{
+  if (self->used.backend == DCAE_BACKEND_CPU)
+    return;
+  if (gst_dcae_cuda_ensure_context (self->element, self->used.device,
+          &self->cuda))
+    GST_INFO_OBJECT (self->element, "CUDA context %" GST_PTR_FORMAT,
+        self->cuda);
+  else
+    GST_INFO_OBJECT (self->element, "no CUDA context to share");
+}
+
 gboolean
 gst_dcae_codec_start (GstDcaeCodec * self)
 {
@@ -507,19 +524,50 @@ gst_dcae_codec_start (GstDcaeCodec * self)
         ("tile sizes and strides have no effect with tiling=%s, only with "
             "tiling=blend", gst_dcae_tiling_to_string (self->used.tiling)),
         (NULL));
+  find_cuda (self);
   return TRUE;
+}
+
+void
+gst_dcae_codec_set_context (GstDcaeCodec * self, GstContext * context)
+{
+  GST_OBJECT_LOCK (self->element);
+  if (self->settings.backend != DCAE_BACKEND_CPU)
+    gst_dcae_cuda_set_context (self->element, context, self->settings.device,
+        &self->cuda);
+  GST_OBJECT_UNLOCK (self->element);
+}
+
+gboolean
+gst_dcae_codec_handle_query (GstDcaeCodec * self, GstQuery * query)
+{
+  GstObject *cuda;
+  gboolean handled;
+
+  if (GST_QUERY_TYPE (query) != GST_QUERY_CONTEXT)
+    return FALSE;
+  GST_OBJECT_LOCK (self->element);
+  cuda = self->cuda ? gst_object_ref (self->cuda) : NULL;
+  GST_OBJECT_UNLOCK (self->element);
+  handled = gst_dcae_cuda_handle_query (self->element, query, cuda);
+  gst_clear_object (&cuda);
+  return handled;
 }
 
 void
 gst_dcae_codec_stop (GstDcaeCodec * self)
 {
+  GstObject *cuda;
+
   gst_dcae_codec_interrupt (self);
   unload (self);
 
   GST_OBJECT_LOCK (self->element);
+  cuda = g_steal_pointer (&self->cuda);
   gst_dcae_settings_clear (&self->used);
   self->started = FALSE;
   GST_OBJECT_UNLOCK (self->element);
+  gst_clear_object (&cuda);
 }
 
 void
@@ -567,31 +615,35 @@ is_live (GstPad * pad)
   return live;
 }
 
-guint
+GstClockTime
 gst_dcae_codec_choose_batch (GstDcaeCodec * self, GstPad * pad,
-    const GstVideoInfo * info, GstClockTime * latency)
+    const GstVideoInfo * info, guint * batch, guint * depth)
 {
-  guint batch = self->used.batch_size;
+  guint held;
 
-  *latency = 0;
-  if (batch == 1)
-    return 1;
+  *batch = self->used.batch_size;
+  *depth = dcae_codec_depth (self->codec);
+  held = *batch * *depth - 1;
+  if (held == 0)
+    return 0;
 
   /* Of a variable rate the info has the highest, which tells nothing. */
   if (GST_VIDEO_INFO_FPS_N (info) > 0 &&
-      !GST_VIDEO_INFO_FLAG_IS_SET (info, GST_VIDEO_FLAG_VARIABLE_FPS)) {
-    *latency = MIN (gst_util_uint64_scale (batch - 1,
+      !GST_VIDEO_INFO_FLAG_IS_SET (info, GST_VIDEO_FLAG_VARIABLE_FPS))
+    return MIN (gst_util_uint64_scale (held,
             GST_SECOND * GST_VIDEO_INFO_FPS_D (info),
             GST_VIDEO_INFO_FPS_N (info)), G_MAXINT64);
-  } else if (is_live (pad)) {
+
+  if (is_live (pad)) {
     GST_WARNING_OBJECT (self->element, "live input without a frame rate: "
-        "frames run one at a time instead of %u together", batch);
-    batch = 1;
+        "frames run one at a time instead of %u together in %u runs", *batch,
+        *depth);
+    *batch = *depth = 1;
   } else {
     GST_INFO_OBJECT (self->element, "the frame rate is unknown: the latency of "
-        "batch-size=%u can't be told", batch);
+        "the %u frames that wait can't be told", held);
   }
-  return batch;
+  return 0;
 }
 
 static guint64
@@ -655,14 +707,47 @@ gst_dcae_codec_configure (GstDcaeCodec * self, DcaeGeometry * geometry)
   return TRUE;
 }
 
+/* Posts what became of a run; takes error. Errors come once. */
+static GstFlowReturn
+fail_run (GstDcaeCodec * self, GError * error, guint n, guint first)
+{
+  const gchar *verb = self->direction == DCAE_ENCODE ? "encode" : "decode";
+  gchar *doing;
+
+  if (g_error_matches (error, DCAE_ERROR, DCAE_ERROR_CANCELLED)) {
+    g_error_free (error);
+    return GST_FLOW_FLUSHING;
+  }
+  if (self->failed) {
+    GST_WARNING_OBJECT (self->element, "frame %u failed too: %s", first,
+        error->message);
+    g_error_free (error);
+    return GST_FLOW_ERROR;
+  }
+  doing = n == 1 ? g_strdup_printf ("Could not %s frame %u", verb, first) :
+      g_strdup_printf ("Could not %s frames %u to %u", verb, first,
+      first + n - 1);
+  gst_dcae_codec_post_error (self, doing, error);
+  g_free (doing);
+  return GST_FLOW_ERROR;
+}
+
+static void
+count_time (GstDcaeCodec * self, gint64 begin, guint frames)
+{
+  GST_OBJECT_LOCK (self->element);
+  self->frames += frames;
+  self->total_ms += (g_get_monotonic_time () - begin) / 1000.0;
+  GST_OBJECT_UNLOCK (self->element);
+}
+
 GstFlowReturn
-gst_dcae_codec_run (GstDcaeCodec * self, const DcaeImage * images,
-    const DcaeLatent * latents, guint n, guint first)
+gst_dcae_codec_begin (GstDcaeCodec * self, const DcaeImage * images,
+    const DcaeLatent * latents, guint n, guint first, guint64 * ticket)
 {
   GError *error = NULL;
   gint64 begin = g_get_monotonic_time ();
   gboolean interrupted;
-  gchar *doing;
 
   g_mutex_lock (&self->lock);
   interrupted = self->stopping || self->flushing;
@@ -670,30 +755,29 @@ gst_dcae_codec_run (GstDcaeCodec * self, const DcaeImage * images,
   if (interrupted)
     return GST_FLOW_FLUSHING;
 
-  if (dcae_codec_run (self->codec, images, latents, n, &error)) {
-    gdouble ms = (g_get_monotonic_time () - begin) / 1000.0;
+  if (!dcae_codec_submit (self->codec, images, latents, n, ticket, &error))
+    return fail_run (self, error, n, first);
+  count_time (self, begin, 0);
+  return GST_FLOW_OK;
+}
 
-    GST_LOG_OBJECT (self->element, "frames %u to %u took %.1f ms", first,
-        first + n - 1, ms);
-    GST_OBJECT_LOCK (self->element);
-    self->frames += n;
-    self->total_ms += ms;
-    GST_OBJECT_UNLOCK (self->element);
-    return GST_FLOW_OK;
-  }
+GstFlowReturn
+gst_dcae_codec_end (GstDcaeCodec * self, guint64 ticket, guint n, guint first)
+{
+  GError *error = NULL;
+  gint64 begin = g_get_monotonic_time ();
 
-  if (g_error_matches (error, DCAE_ERROR, DCAE_ERROR_CANCELLED)) {
-    g_error_free (error);
-    return GST_FLOW_FLUSHING;
-  }
-  doing = n == 1 ? g_strdup_printf ("Could not %s frame %u",
-      self->direction == DCAE_ENCODE ? "encode" : "decode", first) :
-      g_strdup_printf ("Could not %s frames %u to %u",
-      self->direction == DCAE_ENCODE ? "encode" : "decode", first,
-      first + n - 1);
-  gst_dcae_codec_post_error (self, doing, error);
-  g_free (doing);
-  return GST_FLOW_ERROR;
+  if (!dcae_codec_wait (self->codec, ticket, &error))
+    return fail_run (self, error, n, first);
+  count_time (self, begin, n);
+  GST_LOG_OBJECT (self->element, "%u frames from %u are done", n, first);
+  return GST_FLOW_OK;
+}
+
+void
+gst_dcae_codec_abandon (GstDcaeCodec * self, guint64 ticket)
+{
+  dcae_codec_wait (self->codec, ticket, NULL);
 }
 
 void
@@ -705,6 +789,17 @@ gst_dcae_codec_count_dropped (GstDcaeCodec * self)
 }
 
 /* ---- pads */
+
+void
+gst_dcae_codec_add_pad_template (GstElementClass * klass, const gchar * name,
+    GstPadDirection direction, const gchar * caps, const gchar * cuda)
+{
+  GstCaps *all = gst_dcae_cuda_append_caps (gst_caps_from_string (caps), cuda);
+
+  gst_element_class_add_pad_template (klass, gst_pad_template_new (name,
+          direction, GST_PAD_ALWAYS, all));
+  gst_caps_unref (all);
+}
 
 /* own restricted by the named fields of one structure of the peer's caps. */
 static GstCaps *
@@ -755,6 +850,46 @@ gst_dcae_codec_proxy_caps (GstPad * srcpad, GstCaps * own,
     result = filtered;
   }
   return result;
+}
+
+GstObject *
+gst_dcae_codec_get_cuda (GstDcaeCodec * self)
+{
+  GstObject *cuda = NULL;
+
+  GST_OBJECT_LOCK (self->element);
+  if (!self->active_backend || strcmp (self->active_backend, "cuda") == 0)
+    cuda = self->cuda;
+  GST_OBJECT_UNLOCK (self->element);
+  return cuda;
+}
+
+GstCaps *
+gst_dcae_codec_restrict_memory (GstDcaeCodec * self, GstCaps * own)
+{
+  return gst_dcae_codec_get_cuda (self) ? own : gst_dcae_cuda_filter_caps (own, FALSE);
+}
+
+GstCaps *
+gst_dcae_codec_get_output_caps (GstDcaeCodec * self, GstPad * srcpad)
+{
+  gboolean named = gst_dcae_cuda_peer_has_feature (srcpad);
+  gboolean device = named && gst_dcae_codec_get_cuda (self);
+  GstCaps *caps = gst_pad_get_allowed_caps (srcpad);
+  gboolean empty;
+
+  if (!caps)
+    caps = gst_pad_get_pad_template_caps (srcpad);
+  empty = gst_caps_is_empty (caps);
+  caps = gst_dcae_cuda_filter_caps (caps, device);
+  if (named && !device && !empty && gst_caps_is_empty (caps)) {
+    GST_ELEMENT_ERROR (self->element, LIBRARY, SETTINGS,
+        ("Downstream takes CUDA memory only, but backend=%s works in system "
+            "memory: set backend=cuda, or put cudaupload behind this element",
+            self->active_backend), (NULL));
+    self->failed = TRUE;
+  }
+  return caps;
 }
 
 gboolean

@@ -43,6 +43,9 @@ typedef struct
   const gchar *active_backend, *active_tiling;  /* static; NULL: none yet */
   guint64 frames, dropped, peak_bytes;
   gdouble total_ms;
+  /* GstCudaContext, from start() to stop(). NULL: no CUDA, or the CPU was
+   * chosen. Written before the streaming thread runs. */
+  GstObject *cuda;
 
   /* Copy of settings made by start(); constant until stop(). */
   GstDcaeSettings used;
@@ -83,9 +86,13 @@ gboolean gst_dcae_codec_get_property (GstDcaeCodec * self, guint prop_id,
 void gst_dcae_codec_warn_late_property (GstDcaeCodec * self,
     GParamSpec * pspec);
 
-/* Takes the settings over and resets the statistics. Posts an error and
+/* Takes the settings over, resets the statistics and looks for a CUDA context
+ * to share. Posts an error and
  * returns FALSE where settings exclude each other. */
 gboolean gst_dcae_codec_start (GstDcaeCodec * self);
+/* For GstElementClass.set_context(), and for queries on both pads. */
+void gst_dcae_codec_set_context (GstDcaeCodec * self, GstContext * context);
+gboolean gst_dcae_codec_handle_query (GstDcaeCodec * self, GstQuery * query);
 /* Ends loading, frees codec and model. Accepts what never started. */
 void gst_dcae_codec_stop (GstDcaeCodec * self);
 /* Before a change to READY: ends loading, waiting and running. */
@@ -110,22 +117,34 @@ gboolean gst_dcae_codec_peek_info (GstDcaeCodec * self, DcaeModelInfo * info);
 
 /* ---- frames */
 
-/* Frames that run together: 1 where live input has no known rate. pad is the
- * sink pad, info what its caps say. Reports the latency to set. */
-guint gst_dcae_codec_choose_batch (GstDcaeCodec * self, GstPad * pad,
-    const GstVideoInfo * info, GstClockTime * latency);
+/* Frames that run together and runs under way: 1 and 1 where live input has no
+ * known rate. pad is the sink pad, info what its caps say. Returns the latency
+ * to set: of the frames that wait while the first one does. */
+GstClockTime gst_dcae_codec_choose_batch (GstDcaeCodec * self, GstPad * pad,
+    const GstVideoInfo * info, guint * batch, guint * depth);
 /* Plans for a geometry whose size, batch, edge, scale and latent_channels are
  * filled in; tiling comes from the settings. Posts an error where it fails. */
 gboolean gst_dcae_codec_configure (GstDcaeCodec * self,
     DcaeGeometry * geometry);
-/* Runs n frames, the first of which is number first of the stream. Posts an
- * error where it fails. GST_FLOW_FLUSHING: interrupted. */
-GstFlowReturn gst_dcae_codec_run (GstDcaeCodec * self,
+/* Starts a run of n frames, the first of which is number first of the stream;
+ * end() waits for the oldest run, with the same numbers. Both post an error
+ * where they fail. GST_FLOW_FLUSHING: interrupted. */
+GstFlowReturn gst_dcae_codec_begin (GstDcaeCodec * self,
     const DcaeImage * images, const DcaeLatent * latents, guint n,
-    guint first);
+    guint first, guint64 * ticket);
+GstFlowReturn gst_dcae_codec_end (GstDcaeCodec * self, guint64 ticket,
+    guint n, guint first);
+/* Waits for the oldest run, of which nobody wants the result. */
+void gst_dcae_codec_abandon (GstDcaeCodec * self, guint64 ticket);
 void gst_dcae_codec_count_dropped (GstDcaeCodec * self);
 
 /* ---- pads */
+
+/* An ALWAYS pad with caps, and cuda, its caps in device memory, in builds that
+ * know it. */
+void gst_dcae_codec_add_pad_template (GstElementClass * klass,
+    const gchar * name, GstPadDirection direction, const gchar * caps,
+    const gchar * cuda);
 
 /* Caps for a getcaps function: own (taken) restricted by the named fields of
  * what the peer of srcpad allows, then by filter (NULL: none). fields ends
@@ -134,6 +153,17 @@ void gst_dcae_codec_count_dropped (GstDcaeCodec * self);
  * in between can't settle. */
 GstCaps *gst_dcae_codec_proxy_caps (GstPad * srcpad, GstCaps * own,
     const gchar * const *fields, gboolean optional, GstCaps * filter);
+
+/* What downstream of srcpad takes, all in one kind of memory: the device's
+ * where the backend is there too and downstream names it, else system memory.
+ * Posts an error where downstream takes none but device memory. */
+GstCaps *gst_dcae_codec_get_output_caps (GstDcaeCodec * self, GstPad * srcpad);
+/* The CUDA context where frames in its memory make sense: the codec works in
+ * it, or may once it is loaded. NULL: system memory. Borrowed until stop(). */
+GstObject *gst_dcae_codec_get_cuda (GstDcaeCodec * self);
+/* own (taken) without device memory where this element has no use for it. For
+ * any thread. */
+GstCaps *gst_dcae_codec_restrict_memory (GstDcaeCodec * self, GstCaps * own);
 
 /* TRUE where downstream asked for a renegotiation and no longer takes the caps
  * that srcpad has: the output has to be chosen anew. */

@@ -38,21 +38,13 @@
 #include <math.h>
 #include <string.h>
 
-#include "gstdcaecodec.h"
+#include "gstdcaecuda.h"
+#include "gstdcaeflights.h"
 #include "gstdcaeimage.h"
 #include "gstdcaelatent.h"
 
 GST_DEBUG_CATEGORY_STATIC (gst_dcae_dec_debug);
 #define GST_CAT_DEFAULT gst_dcae_dec_debug
-
-/* One frame of a batch while it is mapped. copy: the latent, where the
- * buffer's memory is not aligned to its elements. */
-typedef struct
-{
-  GstMapInfo in;
-  GstVideoFrame out;
-  gpointer copy;
-} GstDcaeDecJob;
 
 struct _GstDcaeDec
 {
@@ -64,14 +56,8 @@ struct _GstDcaeDec
   GstVideoCodecState *input_state;
   GstDcaeLatentInfo latent;     /* what the caps of input_state say */
   gboolean configured;          /* the codec stands for input_state */
-  GstVideoInfo output_info;
   guint channels;               /* first latent channels that are used */
-  gsize latent_size;            /* bytes of one input buffer */
-  guint batch;
-  GQueue pending;               /* GstVideoCodecFrame, fewer than batch */
-  GstDcaeDecJob *jobs;          /* [batch] */
-  DcaeImage *images;            /* [batch] */
-  DcaeLatent *latents;          /* [batch] */
+  GstDcaeFlights flights;
 };
 
 static void gst_dcae_dec_set_property (GObject * object, guint prop_id,
@@ -79,6 +65,8 @@ static void gst_dcae_dec_set_property (GObject * object, guint prop_id,
 static void gst_dcae_dec_get_property (GObject * object, guint prop_id,
     GValue * value, GParamSpec * pspec);
 static void gst_dcae_dec_finalize (GObject * object);
+static void gst_dcae_dec_set_context (GstElement * element,
+    GstContext * context);
 static GstStateChangeReturn gst_dcae_dec_change_state (GstElement * element,
     GstStateChange transition);
 static gboolean gst_dcae_dec_start (GstVideoDecoder * decoder);
@@ -89,19 +77,16 @@ static GstFlowReturn gst_dcae_dec_handle_frame (GstVideoDecoder * decoder,
     GstVideoCodecFrame * frame);
 static GstFlowReturn gst_dcae_dec_finish (GstVideoDecoder * decoder);
 static gboolean gst_dcae_dec_flush (GstVideoDecoder * decoder);
+static gboolean gst_dcae_dec_src_query (GstVideoDecoder * decoder,
+    GstQuery * query);
+static gboolean gst_dcae_dec_sink_query (GstVideoDecoder * decoder,
+    GstQuery * query);
 static gboolean gst_dcae_dec_sink_event (GstVideoDecoder * decoder,
     GstEvent * event);
 static GstCaps *gst_dcae_dec_getcaps (GstVideoDecoder * decoder,
     GstCaps * filter);
 static gboolean gst_dcae_dec_decide_allocation (GstVideoDecoder * decoder,
     GstQuery * query);
-
-static GstStaticPadTemplate sink_template = GST_STATIC_PAD_TEMPLATE ("sink",
-    GST_PAD_SINK, GST_PAD_ALWAYS, GST_STATIC_CAPS (GST_DCAE_LATENT_CAPS));
-
-static GstStaticPadTemplate src_template = GST_STATIC_PAD_TEMPLATE ("src",
-    GST_PAD_SRC, GST_PAD_ALWAYS,
-    GST_STATIC_CAPS (GST_VIDEO_CAPS_MAKE (GST_DCAE_RAW_FORMATS)));
 
 #define gst_dcae_dec_parent_class parent_class
 G_DEFINE_TYPE (GstDcaeDec, gst_dcae_dec, GST_TYPE_VIDEO_DECODER);
@@ -123,8 +108,11 @@ gst_dcae_dec_class_init (GstDcaeDecClass * klass)
   gst_dcae_codec_class_init (gobject_class);
 
   element_class->change_state = gst_dcae_dec_change_state;
-  gst_element_class_add_static_pad_template (element_class, &sink_template);
-  gst_element_class_add_static_pad_template (element_class, &src_template);
+  element_class->set_context = gst_dcae_dec_set_context;
+  gst_dcae_codec_add_pad_template (element_class, "sink", GST_PAD_SINK,
+      GST_DCAE_LATENT_CAPS, GST_DCAE_LATENT_CUDA_CAPS);
+  gst_dcae_codec_add_pad_template (element_class, "src", GST_PAD_SRC,
+      GST_DCAE_RAW_CAPS, GST_DCAE_RAW_CUDA_CAPS);
   gst_element_class_set_static_metadata (element_class, "DC-AE decoder",
       "Codec/Decoder/Video",
       "Decodes latents of a deep compression autoencoder (DC-AE) to video",
@@ -137,19 +125,40 @@ gst_dcae_dec_class_init (GstDcaeDecClass * klass)
   decoder_class->finish = gst_dcae_dec_finish;
   decoder_class->drain = gst_dcae_dec_finish;
   decoder_class->flush = gst_dcae_dec_flush;
+  decoder_class->src_query = gst_dcae_dec_src_query;
+  decoder_class->sink_query = gst_dcae_dec_sink_query;
   decoder_class->sink_event = gst_dcae_dec_sink_event;
   decoder_class->getcaps = gst_dcae_dec_getcaps;
   decoder_class->decide_allocation = gst_dcae_dec_decide_allocation;
 }
 
+static GstFlowReturn allocate_picture (GstElement * element,
+    GstVideoCodecFrame * frame);
+static GstFlowReturn finish_frame (GstElement * element,
+    GstVideoCodecFrame * frame);
+static gboolean is_late (GstElement * element, GstVideoCodecFrame * frame);
+static GstFlowReturn drop_late_frame (GstElement * element,
+    GstVideoCodecFrame * frame);
+static void release_frame (GstElement * element, GstVideoCodecFrame * frame);
+static GstFlowReturn renegotiate (GstElement * element);
+
 static void
 gst_dcae_dec_init (GstDcaeDec * self)
 {
+  static const GstDcaeFlightFuncs funcs = {
+    .allocate = allocate_picture,
+    .finish = finish_frame,
+    .is_late = is_late,
+    .drop = drop_late_frame,
+    .release = release_frame,
+    .renegotiate = renegotiate,
+  };
   GstVideoDecoder *decoder = GST_VIDEO_DECODER (self);
 
   gst_dcae_codec_init (&self->codec, GST_ELEMENT_CAST (self), DCAE_DECODE);
   gst_dcae_latent_info_init (&self->latent);
-  g_queue_init (&self->pending);
+  gst_dcae_flights_init (&self->flights, &self->codec,
+      GST_VIDEO_DECODER_SRC_PAD (self), &funcs);
 
   gst_video_decoder_set_packetized (decoder, TRUE);
   gst_video_decoder_set_needs_format (decoder, TRUE);
@@ -217,20 +226,12 @@ gst_dcae_dec_start (GstVideoDecoder * decoder)
 }
 
 static void
-drop_pending (GstDcaeDec * self)
+gst_dcae_dec_set_context (GstElement * element, GstContext * context)
 {
-  g_queue_clear_full (&self->pending,
-      (GDestroyNotify) gst_video_codec_frame_unref);
-}
+  GstDcaeDec *self = GST_DCAE_DEC (element);
 
-static void
-free_jobs (GstDcaeDec * self)
-{
-  for (guint i = 0; self->jobs && i < self->batch; i++)
-    g_free (self->jobs[i].copy);
-  g_clear_pointer (&self->jobs, g_free);
-  g_clear_pointer (&self->images, g_free);
-  g_clear_pointer (&self->latents, g_free);
+  gst_dcae_codec_set_context (&self->codec, context);
+  GST_ELEMENT_CLASS (parent_class)->set_context (element, context);
 }
 
 static gboolean
@@ -238,8 +239,7 @@ gst_dcae_dec_stop (GstVideoDecoder * decoder)
 {
   GstDcaeDec *self = GST_DCAE_DEC (decoder);
 
-  drop_pending (self);
-  free_jobs (self);
+  gst_dcae_flights_clear (&self->flights);
   gst_dcae_codec_stop (&self->codec);
   g_clear_pointer (&self->input_state, gst_video_codec_state_unref);
   self->configured = FALSE;
@@ -424,19 +424,16 @@ choose_chroma_site (GstVideoInfo * info, GstStructure * s)
 
 /* The caps of downstream that a picture of that size can have; NULL: none. */
 static GstStructure *
-find_output (GstDcaeDec * self, gint width, gint height)
+find_output (GstDcaeDec * self, gint width, gint height, gboolean * device)
 {
-  GstPad *pad = GST_VIDEO_DECODER_SRC_PAD (self);
-  GstCaps *allowed = gst_pad_get_allowed_caps (pad);
+  GstCaps *allowed = gst_dcae_codec_get_output_caps (&self->codec,
+      GST_VIDEO_DECODER_SRC_PAD (self));
   GstCaps *size, *sized;
   GstStructure *s = NULL;
 
-  if (!allowed || gst_caps_is_any (allowed)) {
-    gst_clear_caps (&allowed);
-    allowed = gst_pad_get_pad_template_caps (pad);
-  }
   size = gst_caps_new_simple ("video/x-raw", "width", G_TYPE_INT, width,
       "height", G_TYPE_INT, height, NULL);
+  gst_caps_set_features_simple (size, gst_caps_features_new_any ());
   sized = gst_caps_intersect_full (allowed, size, GST_CAPS_INTERSECT_FIRST);
   if (gst_caps_is_empty (sized)) {
     GST_WARNING_OBJECT (self, "downstream takes no pictures of %dx%d pixels: %"
@@ -445,21 +442,42 @@ find_output (GstDcaeDec * self, gint width, gint height)
     s = gst_structure_copy (gst_caps_get_structure (sized, 0));
     gst_structure_fixate_field (s, "format");
   }
+  *device = gst_dcae_cuda_has_feature (sized);
   gst_caps_unref (sized);
   gst_caps_unref (size);
   gst_caps_unref (allowed);
   return s;
 }
 
+/* The base class makes caps of the info, but always of system memory. */
+static void
+set_output_state (GstDcaeDec * self, GstVideoInfo * info, gboolean device)
+{
+  GstVideoCodecState *output = gst_video_decoder_set_output_state
+      (GST_VIDEO_DECODER (self), GST_VIDEO_INFO_FORMAT (info),
+      GST_VIDEO_INFO_WIDTH (info), GST_VIDEO_INFO_HEIGHT (info),
+      self->input_state);
+
+  output->info.colorimetry = info->colorimetry;
+  output->info.chroma_site = info->chroma_site;
+  output->info.interlace_mode = GST_VIDEO_INTERLACE_MODE_PROGRESSIVE;
+  if (device) {
+    output->caps = gst_video_info_to_caps (&output->info);
+    gst_caps_set_features_simple (output->caps,
+        gst_caps_features_new (GST_DCAE_CUDA_MEMORY, NULL));
+  }
+  *info = output->info;
+  gst_video_codec_state_unref (output);
+}
+
 static gboolean
 set_output (GstDcaeDec * self)
 {
   const DcaePlanInfo *plan = dcae_codec_plan_info (self->codec.codec);
-  GstStructure *s = find_output (self, plan->width, plan->height);
-  GstVideoInfo *info = &self->output_info;
-  GstVideoCodecState *output;
+  GstVideoInfo *info = &self->flights.picture;
+  gboolean device, fits;
+  GstStructure *s = find_output (self, plan->width, plan->height, &device);
   GstVideoFormat format;
-  gboolean fits;
 
   if (!s)
     return FALSE;
@@ -470,17 +488,30 @@ set_output (GstDcaeDec * self)
   fits = choose_colorimetry (self, info, s);
   choose_chroma_site (info, s);
   gst_structure_free (s);
-  if (!fits)
-    return FALSE;
+  if (fits)
+    set_output_state (self, info, device);
+  return fits;
+}
 
-  output = gst_video_decoder_set_output_state (GST_VIDEO_DECODER (self),
-      format, plan->width, plan->height, self->input_state);
-  output->info.colorimetry = info->colorimetry;
-  output->info.chroma_site = info->chroma_site;
-  output->info.interlace_mode = GST_VIDEO_INTERLACE_MODE_PROGRESSIVE;
-  *info = output->info;
-  gst_video_codec_state_unref (output);
-  return TRUE;
+static GstFlowReturn
+negotiate (GstDcaeDec * self)
+{
+  GstPad *srcpad = GST_VIDEO_DECODER_SRC_PAD (self);
+
+  if (!set_output (self))
+    return self->codec.failed ? GST_FLOW_ERROR : GST_FLOW_NOT_NEGOTIATED;
+  gst_pad_check_reconfigure (srcpad);
+  if (gst_video_decoder_negotiate (GST_VIDEO_DECODER (self)))
+    return GST_FLOW_OK;
+  gst_pad_mark_reconfigure (srcpad);
+  return GST_PAD_IS_FLUSHING (srcpad) ? GST_FLOW_FLUSHING :
+      GST_FLOW_NOT_NEGOTIATED;
+}
+
+static GstFlowReturn
+renegotiate (GstElement * element)
+{
+  return negotiate (GST_DCAE_DEC (element));
 }
 
 static void
@@ -513,18 +544,20 @@ configure_codec (GstDcaeDec * self, GstClockTime * latency)
     .scale = is_scaled (self),
   };
   guint all = dcae_model_info (self->codec.model)->latent_channels;
+  guint depth;
 
   if (self->codec.used.latent_channels || self->channels != all)
     geometry.latent_channels = self->channels;
-  free_jobs (self);
-  self->batch = geometry.batch = gst_dcae_codec_choose_batch (&self->codec,
-      GST_VIDEO_DECODER_SINK_PAD (self), &self->input_state->info, latency);
+  *latency = gst_dcae_codec_choose_batch (&self->codec,
+      GST_VIDEO_DECODER_SINK_PAD (self), &self->input_state->info,
+      &geometry.batch, &depth);
   if (!gst_dcae_codec_configure (&self->codec, &geometry))
     return FALSE;
 
-  self->jobs = g_new0 (GstDcaeDecJob, self->batch);
-  self->images = g_new0 (DcaeImage, self->batch);
-  self->latents = g_new0 (DcaeLatent, self->batch);
+  gst_dcae_flights_configure (&self->flights, geometry.batch, depth);
+  self->flights.latent = (DcaeLatent) {
+  DCAE_MEMORY_HOST, self->latent.format, self->channels,
+        self->latent.latent_height, self->latent.latent_width, NULL};
   GST_INFO_OBJECT (self, "latents are %s", geometry.scale ? "scaled" :
       "not scaled");
   return TRUE;
@@ -544,17 +577,14 @@ configure (GstDcaeDec * self)
   if (!check_latents (self) || !choose_channels (self) ||
       !configure_codec (self, &latency))
     return GST_FLOW_ERROR;
-  if (!set_output (self))
-    return GST_FLOW_NOT_NEGOTIATED;
 
   gst_video_decoder_set_latency (decoder, latency, latency);
   set_tags (self);
   self->configured = TRUE;
-
-  if (!gst_video_decoder_negotiate (decoder))
-    return GST_PAD_IS_FLUSHING (GST_VIDEO_DECODER_SRC_PAD (self)) ?
-        GST_FLOW_FLUSHING : GST_FLOW_NOT_NEGOTIATED;
-  return GST_FLOW_OK;
+  flow = negotiate (self);
+  if (flow != GST_FLOW_OK && flow != GST_FLOW_FLUSHING)
+    self->configured = FALSE;
+  return flow;
 }
 
 static gboolean
@@ -568,7 +598,8 @@ read_caps (GstDcaeDec * self, GstCaps * caps)
     g_error_free (error);
     return FALSE;
   }
-  if (!gst_dcae_latent_info_frame_size (&self->latent, &self->latent_size)) {
+  if (!gst_dcae_latent_info_frame_size (&self->latent,
+          &self->flights.latent_size)) {
     GST_ELEMENT_ERROR (self, STREAM, FORMAT,
         ("The caps of the latents are wrong: latent-channels, latent-width "
             "and latent-height are too large together"), (NULL));
@@ -577,13 +608,11 @@ read_caps (GstDcaeDec * self, GstCaps * caps)
   return TRUE;
 }
 
-static GstFlowReturn run_pending (GstDcaeDec * self);
-
 static gboolean
 gst_dcae_dec_set_format (GstVideoDecoder * decoder, GstVideoCodecState * state)
 {
   GstDcaeDec *self = GST_DCAE_DEC (decoder);
-  GstFlowReturn flow = run_pending (self);
+  GstFlowReturn flow = gst_dcae_flights_drain (&self->flights);
   GstDcaeModelRequest request;
 
   if (flow != GST_FLOW_OK && flow != GST_FLOW_FLUSHING)
@@ -616,8 +645,8 @@ gst_dcae_dec_getcaps (GstVideoDecoder * decoder, GstCaps * filter)
     "width", "height", NULL
   };
   GstDcaeDec *self = GST_DCAE_DEC (decoder);
-  GstCaps *own =
-      gst_pad_get_pad_template_caps (GST_VIDEO_DECODER_SINK_PAD (decoder));
+  GstCaps *own = gst_dcae_codec_restrict_memory (&self->codec,
+      gst_pad_get_pad_template_caps (GST_VIDEO_DECODER_SINK_PAD (decoder)));
   DcaeModelInfo model;
 
   if (gst_dcae_codec_peek_info (&self->codec, &model) &&
@@ -650,33 +679,68 @@ make_pool (GstCaps * caps, guint size, guint min, gboolean meta)
   return pool;
 }
 
+/* The peer's pool of device memory, or one of our own. */
+static gboolean
+decide_device_pool (GstDcaeDec * self, GstQuery * query)
+{
+  GstObject *cuda = gst_dcae_codec_get_cuda (&self->codec);
+  GstBufferPool *pool = NULL;
+  guint size, min = 0, max = 0;
+  GstCaps *caps;
+  gboolean first = gst_query_get_n_allocation_pools (query) == 0;
+
+  gst_query_parse_allocation (query, &caps, NULL);
+  if (!first)
+    gst_query_parse_nth_allocation_pool (query, 0, &pool, &size, &min, &max);
+  min += self->flights.batch * self->flights.depth;
+  gst_clear_object (&pool);
+  pool = gst_dcae_cuda_pool_new (cuda, caps, min, &size);
+  if (!pool) {
+    GST_ELEMENT_ERROR (self, RESOURCE, FAILED,
+        ("No CUDA memory for pictures of %dx%d pixels",
+            GST_VIDEO_INFO_WIDTH (&self->flights.picture),
+            GST_VIDEO_INFO_HEIGHT (&self->flights.picture)), (NULL));
+    self->codec.failed = TRUE;
+    return FALSE;
+  }
+  if (first)
+    gst_query_add_allocation_pool (query, pool, size, min, 0);
+  else
+    gst_query_set_nth_allocation_pool (query, 0, pool, size, min, 0);
+  gst_object_unref (pool);
+  return TRUE;
+}
+
 static gboolean
 gst_dcae_dec_decide_allocation (GstVideoDecoder * decoder, GstQuery * query)
 {
   GstDcaeDec *self = GST_DCAE_DEC (decoder);
+  guint held = self->flights.batch * self->flights.depth;
   GstBufferPool *pool = NULL;
   GstStructure *config;
   GstCaps *caps;
   guint size, min, max;
   gboolean meta;
 
+  gst_query_parse_allocation (query, &caps, NULL);
+  if (gst_dcae_cuda_has_feature (caps))
+    return decide_device_pool (self, query);
   if (!GST_VIDEO_DECODER_CLASS (parent_class)->decide_allocation (decoder,
           query))
     return FALSE;
 
   meta = gst_query_find_allocation_meta (query, GST_VIDEO_META_API_TYPE, NULL);
-  gst_query_parse_allocation (query, &caps, NULL);
   gst_query_parse_nth_allocation_pool (query, 0, &pool, &size, &min, &max);
   config = gst_buffer_pool_get_config (pool);
   if (meta)
     gst_buffer_pool_config_add_option (config,
         GST_BUFFER_POOL_OPTION_VIDEO_META);
-  if (self->batch > 1) {
-    min += self->batch;
+  if (held > 1) {
+    min += held;
     max = max ? MAX (max, min) : 0;
     gst_buffer_pool_config_set_params (config, caps, size, min, max);
   }
-  if (!gst_buffer_pool_set_config (pool, config) && self->batch > 1) {
+  if (!gst_buffer_pool_set_config (pool, config) && held > 1) {
     GST_DEBUG_OBJECT (self, "the peer's pool can't give %u buffers", min);
     gst_object_unref (pool);
     pool = make_pool (caps, size, min, meta);
@@ -689,143 +753,40 @@ gst_dcae_dec_decide_allocation (GstVideoDecoder * decoder, GstQuery * query)
 
 /* ---- frames */
 
-static gboolean
-map_latent (GstDcaeDec * self, GstVideoCodecFrame * frame, guint i)
-{
-  gsize element = gst_dcae_latent_format_size (self->latent.format);
-  GstDcaeDecJob *job = &self->jobs[i];
-  gpointer data;
-
-  if (!gst_buffer_map (frame->input_buffer, &job->in, GST_MAP_READ)) {
-    GST_ELEMENT_ERROR (self, RESOURCE, READ,
-        ("The latent of frame %u can't be read", frame->system_frame_number),
-        (NULL));
-    return FALSE;
-  }
-
-  data = job->in.data;
-  if ((guintptr) data % element != 0) {
-    if (!job->copy)
-      job->copy = g_malloc (self->latent_size);
-    memcpy (job->copy, data, self->latent_size);
-    data = job->copy;
-  }
-  self->latents[i] = (DcaeLatent) {
-  DCAE_MEMORY_HOST, self->latent.format, self->channels,
-        self->latent.latent_height, self->latent.latent_width, data};
-  return TRUE;
-}
-
 static GstFlowReturn
-map_job (GstDcaeDec * self, GstVideoCodecFrame * frame, guint i)
+allocate_picture (GstElement * element, GstVideoCodecFrame * frame)
 {
-  GstDcaeDecJob *job = &self->jobs[i];
-  GstFlowReturn flow;
-
-  gst_clear_buffer (&frame->output_buffer);
-  flow = gst_video_decoder_allocate_output_frame (GST_VIDEO_DECODER (self),
+  return gst_video_decoder_allocate_output_frame (GST_VIDEO_DECODER (element),
       frame);
-  if (flow != GST_FLOW_OK)
-    return flow;
-  if (!map_latent (self, frame, i)) {
-    self->codec.failed = TRUE;
-    return GST_FLOW_ERROR;
-  }
-  if (!gst_video_frame_map (&job->out, &self->output_info,
-          frame->output_buffer, GST_MAP_WRITE)) {
-    GST_ELEMENT_ERROR (self, RESOURCE, WRITE,
-        ("The picture of frame %u can't be written",
-            frame->system_frame_number), (NULL));
-    gst_buffer_unmap (frame->input_buffer, &job->in);
-    self->codec.failed = TRUE;
-    return GST_FLOW_ERROR;
-  }
-  gst_dcae_image_from_frame (&self->images[i], &job->out);
-  return GST_FLOW_OK;
 }
 
-static void
-unmap_job (GstDcaeDec * self, GstVideoCodecFrame * frame, guint i)
-{
-  gst_video_frame_unmap (&self->jobs[i].out);
-  gst_buffer_unmap (frame->input_buffer, &self->jobs[i].in);
-}
-
-/* Decodes the frames that wait, maps and all, to what downstream takes now. */
 static GstFlowReturn
-decode_pending (GstDcaeDec * self)
+finish_frame (GstElement * element, GstVideoCodecFrame * frame)
 {
-  GstVideoCodecFrame *first = g_queue_peek_head (&self->pending);
-  GstFlowReturn flow = GST_FLOW_OK;
-  guint mapped = 0;
-  GList *l;
-
-  if (gst_dcae_codec_needs_new_output (GST_VIDEO_DECODER_SRC_PAD (self)) &&
-      !set_output (self))
-    return GST_FLOW_NOT_NEGOTIATED;
-
-  for (l = self->pending.head; l; l = l->next) {
-    flow = map_job (self, l->data, mapped);
-    if (flow != GST_FLOW_OK)
-      break;
-    mapped++;
-  }
-  if (flow == GST_FLOW_OK)
-    flow = gst_dcae_codec_run (&self->codec, self->images, self->latents,
-        mapped, first->system_frame_number);
-
-  l = self->pending.head;
-  for (guint i = 0; i < mapped; i++, l = l->next)
-    unmap_job (self, l->data, i);
-  return flow;
+  return gst_video_decoder_finish_frame (GST_VIDEO_DECODER (element), frame);
 }
 
 /* Frames that downstream could no longer show are not worth the time. */
-static GstFlowReturn
-drop_late_frames (GstDcaeDec * self)
+static gboolean
+is_late (GstElement * element, GstVideoCodecFrame * frame)
 {
-  GstVideoDecoder *decoder = GST_VIDEO_DECODER (self);
-  GstFlowReturn flow = GST_FLOW_OK;
-  GList *l = self->pending.head;
-
-  while (l) {
-    GstVideoCodecFrame *frame = l->data;
-    GList *next = l->next;
-
-    if (gst_video_decoder_get_max_decode_time (decoder, frame) < 0) {
-      GST_DEBUG_OBJECT (self, "frame %u is too late", frame->
-          system_frame_number);
-      g_queue_delete_link (&self->pending, l);
-      gst_dcae_codec_count_dropped (&self->codec);
-      flow = gst_video_decoder_drop_frame (decoder, frame);
-      if (flow != GST_FLOW_OK)
-        return flow;
-    }
-    l = next;
-  }
-  return flow;
+  return gst_video_decoder_get_max_decode_time (GST_VIDEO_DECODER (element),
+      frame) < 0;
 }
 
-/* Decodes and finishes the frames that wait. */
 static GstFlowReturn
-run_pending (GstDcaeDec * self)
+drop_late_frame (GstElement * element, GstVideoCodecFrame * frame)
 {
-  GstVideoDecoder *decoder = GST_VIDEO_DECODER (self);
-  GstVideoCodecFrame *frame;
-  GstFlowReturn flow = drop_late_frames (self);
+  GST_DEBUG_OBJECT (element, "frame %u is too late",
+      frame->system_frame_number);
+  gst_dcae_codec_count_dropped (&GST_DCAE_DEC (element)->codec);
+  return gst_video_decoder_drop_frame (GST_VIDEO_DECODER (element), frame);
+}
 
-  if (flow == GST_FLOW_OK && !g_queue_is_empty (&self->pending))
-    flow = decode_pending (self);
-  while ((frame = g_queue_pop_head (&self->pending))) {
-    if (flow == GST_FLOW_OK)
-      flow = gst_video_decoder_finish_frame (decoder, frame);
-    else
-      gst_video_decoder_release_frame (decoder, frame);
-    if (flow == GST_FLOW_OK && !g_queue_is_empty (&self->pending) &&
-        gst_dcae_codec_needs_new_output (GST_VIDEO_DECODER_SRC_PAD (self)))
-      flow = decode_pending (self);
-  }
-  return flow;
+static void
+release_frame (GstElement * element, GstVideoCodecFrame * frame)
+{
+  gst_video_decoder_release_frame (GST_VIDEO_DECODER (element), frame);
 }
 
 /* What is wrong with one buffer. GST_FLOW_OK and skip: the user allows so many
@@ -837,14 +798,14 @@ check_frame (GstDcaeDec * self, GstVideoCodecFrame * frame, gboolean * skip)
   GstFlowReturn flow = GST_FLOW_OK;
 
   *skip = FALSE;
-  if (size != self->latent_size) {
+  if (size != self->flights.latent_size) {
     GST_ELEMENT_ERROR (self, STREAM, DECODE,
         ("Frame %u has %" G_GSIZE_FORMAT " bytes, but a latent of %dx%dx%d %s "
             "has %" G_GSIZE_FORMAT, frame->system_frame_number, size,
             self->latent.latent_channels, self->latent.latent_height,
             self->latent.latent_width,
             gst_dcae_latent_format_to_string (self->latent.format),
-            self->latent_size), (NULL));
+            self->flights.latent_size), (NULL));
     self->codec.failed = TRUE;
     return GST_FLOW_ERROR;
   }
@@ -879,22 +840,19 @@ gst_dcae_dec_handle_frame (GstVideoDecoder * decoder,
   if (skip)
     return gst_video_decoder_drop_frame (decoder, frame);
 
-  g_queue_push_tail (&self->pending, frame);
-  if (g_queue_get_length (&self->pending) < self->batch)
-    return GST_FLOW_OK;
-  return run_pending (self);
+  return gst_dcae_flights_push (&self->flights, frame);
 }
 
 static GstFlowReturn
 gst_dcae_dec_finish (GstVideoDecoder * decoder)
 {
-  return run_pending (GST_DCAE_DEC (decoder));
+  return gst_dcae_flights_drain (&GST_DCAE_DEC (decoder)->flights);
 }
 
 static gboolean
 gst_dcae_dec_flush (GstVideoDecoder * decoder)
 {
-  drop_pending (GST_DCAE_DEC (decoder));
+  gst_dcae_flights_drop (&GST_DCAE_DEC (decoder)->flights);
   return TRUE;
 }
 
@@ -907,7 +865,7 @@ drain_at_eos (GstDcaeDec * self)
   gboolean failed;
 
   GST_VIDEO_DECODER_STREAM_LOCK (self);
-  flow = run_pending (self);
+  flow = gst_dcae_flights_drain (&self->flights);
   if (flow == GST_FLOW_NOT_NEGOTIATED || flow == GST_FLOW_NOT_LINKED) {
     GST_ELEMENT_FLOW_ERROR (self, flow);
     self->codec.failed = TRUE;
@@ -915,6 +873,20 @@ drain_at_eos (GstDcaeDec * self)
   failed = self->codec.failed || flow == GST_FLOW_ERROR;
   GST_VIDEO_DECODER_STREAM_UNLOCK (self);
   return !failed;
+}
+
+static gboolean
+gst_dcae_dec_src_query (GstVideoDecoder * decoder, GstQuery * query)
+{
+  return gst_dcae_codec_handle_query (&GST_DCAE_DEC (decoder)->codec, query) ||
+      GST_VIDEO_DECODER_CLASS (parent_class)->src_query (decoder, query);
+}
+
+static gboolean
+gst_dcae_dec_sink_query (GstVideoDecoder * decoder, GstQuery * query)
+{
+  return gst_dcae_codec_handle_query (&GST_DCAE_DEC (decoder)->codec, query) ||
+      GST_VIDEO_DECODER_CLASS (parent_class)->sink_query (decoder, query);
 }
 
 static gboolean
@@ -932,7 +904,7 @@ gst_dcae_dec_sink_event (GstVideoDecoder * decoder, GstEvent * event)
     case GST_EVENT_GAP:
     case GST_EVENT_SEGMENT:
       GST_VIDEO_DECODER_STREAM_LOCK (self);
-      run_pending (self);
+      gst_dcae_flights_drain (&self->flights);
       GST_VIDEO_DECODER_STREAM_UNLOCK (self);
       break;
     case GST_EVENT_EOS:

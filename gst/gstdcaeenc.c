@@ -36,7 +36,8 @@
  */
 #include "gstdcaeenc.h"
 
-#include "gstdcaecodec.h"
+#include "gstdcaecuda.h"
+#include "gstdcaeflights.h"
 #include "gstdcaeimage.h"
 #include "gstdcaelatent.h"
 
@@ -50,13 +51,6 @@ enum
 
 #define DEFAULT_EDGE_MODE DCAE_EDGE_EXTEND
 
-/* One frame of a batch while it is mapped. */
-typedef struct
-{
-  GstVideoFrame in;
-  GstMapInfo out;
-} GstDcaeEncJob;
-
 struct _GstDcaeEnc
 {
   GstVideoEncoder parent;
@@ -67,13 +61,8 @@ struct _GstDcaeEnc
   /* Streaming thread. */
   GstVideoCodecState *input_state;
   gboolean configured;          /* the codec stands for input_state */
-  DcaeLatentFormat format;
-  gsize latent_size;            /* bytes of one output buffer */
-  guint batch;
-  GQueue pending;               /* GstVideoCodecFrame, fewer than batch */
-  GstDcaeEncJob *jobs;          /* [batch] */
-  DcaeImage *images;            /* [batch] */
-  DcaeLatent *latents;          /* [batch] */
+  GstDcaeFlights flights;
+  GstBufferPool *device_pool;   /* of latents; NULL: they go to system memory */
 };
 
 static void gst_dcae_enc_set_property (GObject * object, guint prop_id,
@@ -81,6 +70,8 @@ static void gst_dcae_enc_set_property (GObject * object, guint prop_id,
 static void gst_dcae_enc_get_property (GObject * object, guint prop_id,
     GValue * value, GParamSpec * pspec);
 static void gst_dcae_enc_finalize (GObject * object);
+static void gst_dcae_enc_set_context (GstElement * element,
+    GstContext * context);
 static GstStateChangeReturn gst_dcae_enc_change_state (GstElement * element,
     GstStateChange transition);
 static gboolean gst_dcae_enc_start (GstVideoEncoder * encoder);
@@ -91,19 +82,16 @@ static GstFlowReturn gst_dcae_enc_handle_frame (GstVideoEncoder * encoder,
     GstVideoCodecFrame * frame);
 static GstFlowReturn gst_dcae_enc_finish (GstVideoEncoder * encoder);
 static gboolean gst_dcae_enc_flush (GstVideoEncoder * encoder);
+static gboolean gst_dcae_enc_src_query (GstVideoEncoder * encoder,
+    GstQuery * query);
+static gboolean gst_dcae_enc_sink_query (GstVideoEncoder * encoder,
+    GstQuery * query);
 static gboolean gst_dcae_enc_sink_event (GstVideoEncoder * encoder,
     GstEvent * event);
 static GstCaps *gst_dcae_enc_getcaps (GstVideoEncoder * encoder,
     GstCaps * filter);
 static gboolean gst_dcae_enc_propose_allocation (GstVideoEncoder * encoder,
     GstQuery * query);
-
-static GstStaticPadTemplate sink_template = GST_STATIC_PAD_TEMPLATE ("sink",
-    GST_PAD_SINK, GST_PAD_ALWAYS,
-    GST_STATIC_CAPS (GST_VIDEO_CAPS_MAKE (GST_DCAE_RAW_FORMATS)));
-
-static GstStaticPadTemplate src_template = GST_STATIC_PAD_TEMPLATE ("src",
-    GST_PAD_SRC, GST_PAD_ALWAYS, GST_STATIC_CAPS (GST_DCAE_LATENT_CAPS));
 
 #define GST_TYPE_DCAE_EDGE_MODE (gst_dcae_edge_mode_get_type ())
 static GType
@@ -157,8 +145,11 @@ gst_dcae_enc_class_init (GstDcaeEncClass * klass)
   gst_type_mark_as_plugin_api (GST_TYPE_DCAE_EDGE_MODE, 0);
 
   element_class->change_state = gst_dcae_enc_change_state;
-  gst_element_class_add_static_pad_template (element_class, &sink_template);
-  gst_element_class_add_static_pad_template (element_class, &src_template);
+  element_class->set_context = gst_dcae_enc_set_context;
+  gst_dcae_codec_add_pad_template (element_class, "sink", GST_PAD_SINK,
+      GST_DCAE_RAW_CAPS, GST_DCAE_RAW_CUDA_CAPS);
+  gst_dcae_codec_add_pad_template (element_class, "src", GST_PAD_SRC,
+      GST_DCAE_LATENT_CAPS, GST_DCAE_LATENT_CUDA_CAPS);
   gst_element_class_set_static_metadata (element_class, "DC-AE encoder",
       "Codec/Encoder/Video",
       "Encodes video to latents of a deep compression autoencoder (DC-AE)",
@@ -170,17 +161,37 @@ gst_dcae_enc_class_init (GstDcaeEncClass * klass)
   encoder_class->handle_frame = gst_dcae_enc_handle_frame;
   encoder_class->finish = gst_dcae_enc_finish;
   encoder_class->flush = gst_dcae_enc_flush;
+  encoder_class->src_query = gst_dcae_enc_src_query;
+  encoder_class->sink_query = gst_dcae_enc_sink_query;
   encoder_class->sink_event = gst_dcae_enc_sink_event;
   encoder_class->getcaps = gst_dcae_enc_getcaps;
   encoder_class->propose_allocation = gst_dcae_enc_propose_allocation;
 }
 
+static GstFlowReturn allocate_latent (GstElement * element,
+    GstVideoCodecFrame * frame);
+static GstFlowReturn finish_frame (GstElement * element,
+    GstVideoCodecFrame * frame);
+static void release_frame (GstElement * element, GstVideoCodecFrame * frame);
+static GstFlowReturn renegotiate (GstElement * element);
+
 static void
 gst_dcae_enc_init (GstDcaeEnc * self)
 {
+  static const GstDcaeFlightFuncs funcs = {
+    .allocate = allocate_latent,
+    .finish = finish_frame,
+    .release = release_frame,
+    .renegotiate = renegotiate,
+  };
+  GstPad *sinkpad = GST_VIDEO_ENCODER_SINK_PAD (self);
+
   gst_dcae_codec_init (&self->codec, GST_ELEMENT_CAST (self), DCAE_ENCODE);
+  gst_dcae_flights_init (&self->flights, &self->codec,
+      GST_VIDEO_ENCODER_SRC_PAD (self), &funcs);
   self->edge_mode = DEFAULT_EDGE_MODE;
-  g_queue_init (&self->pending);
+  /* Caps of the template are refused by name in set_format. */
+  GST_PAD_SET_ACCEPT_TEMPLATE (sinkpad);
 }
 
 static void
@@ -272,18 +283,20 @@ gst_dcae_enc_start (GstVideoEncoder * encoder)
 }
 
 static void
-drop_pending (GstDcaeEnc * self)
+gst_dcae_enc_set_context (GstElement * element, GstContext * context)
 {
-  g_queue_clear_full (&self->pending,
-      (GDestroyNotify) gst_video_codec_frame_unref);
+  GstDcaeEnc *self = GST_DCAE_ENC (element);
+
+  gst_dcae_codec_set_context (&self->codec, context);
+  GST_ELEMENT_CLASS (parent_class)->set_context (element, context);
 }
 
 static void
-free_jobs (GstDcaeEnc * self)
+clear_device_pool (GstDcaeEnc * self)
 {
-  g_clear_pointer (&self->jobs, g_free);
-  g_clear_pointer (&self->images, g_free);
-  g_clear_pointer (&self->latents, g_free);
+  if (self->device_pool)
+    gst_buffer_pool_set_active (self->device_pool, FALSE);
+  gst_clear_object (&self->device_pool);
 }
 
 static gboolean
@@ -291,8 +304,8 @@ gst_dcae_enc_stop (GstVideoEncoder * encoder)
 {
   GstDcaeEnc *self = GST_DCAE_ENC (encoder);
 
-  drop_pending (self);
-  free_jobs (self);
+  gst_dcae_flights_clear (&self->flights);
+  clear_device_pool (self);
   gst_dcae_codec_stop (&self->codec);
   g_clear_pointer (&self->input_state, gst_video_codec_state_unref);
   self->configured = FALSE;
@@ -303,10 +316,18 @@ gst_dcae_enc_stop (GstVideoEncoder * encoder)
 
 /* Refuses by name what raw caps may say but the network does not take. */
 static gboolean
-check_input (GstDcaeEnc * self, const GstVideoInfo * info)
+check_input (GstDcaeEnc * self, const GstVideoInfo * info,
+    const GstCaps * caps)
 {
   const GstVideoColorimetry *c = &info->colorimetry;
 
+  if (self->codec.used.backend == DCAE_BACKEND_CPU &&
+      gst_dcae_cuda_has_feature (caps)) {
+    GST_ELEMENT_ERROR (self, LIBRARY, SETTINGS,
+        ("backend=cpu can't encode pictures in CUDA memory: set backend=cuda, "
+            "or put cudadownload in front of dcaeenc"), (NULL));
+    return FALSE;
+  }
   if (GST_VIDEO_INFO_IS_INTERLACED (info)) {
     GST_ELEMENT_ERROR (self, STREAM, NOT_IMPLEMENTED,
         ("Interlaced video can't be encoded: put a deinterlace element in "
@@ -330,19 +351,17 @@ check_input (GstDcaeEnc * self, const GstVideoInfo * info)
   return TRUE;
 }
 
-/* The format that downstream asks for; of several, the first. */
+/* The format that downstream asks for, of several the first, and the memory. */
 static gboolean
-choose_format (GstDcaeEnc * self, DcaeLatentFormat * format)
+choose_format (GstDcaeEnc * self, DcaeLatentFormat * format, gboolean * device)
 {
-  GstCaps *allowed =
-      gst_pad_get_allowed_caps (GST_VIDEO_ENCODER_SRC_PAD (self));
-  gboolean found = TRUE;
+  GstCaps *allowed = gst_dcae_codec_get_output_caps (&self->codec,
+      GST_VIDEO_ENCODER_SRC_PAD (self));
+  gboolean found = FALSE;
 
-  *format = DCAE_LATENT_F32;
-  if (allowed && gst_caps_is_empty (allowed)) {
+  if (gst_caps_is_empty (allowed)) {
     GST_WARNING_OBJECT (self, "downstream takes no latents");
-    found = FALSE;
-  } else if (allowed && !gst_caps_is_any (allowed)) {
+  } else {
     GstStructure *s = gst_structure_copy (gst_caps_get_structure (allowed, 0));
 
     gst_structure_fixate_field (s, "format");
@@ -350,7 +369,8 @@ choose_format (GstDcaeEnc * self, DcaeLatentFormat * format)
             "format"), format);
     gst_structure_free (s);
   }
-  gst_clear_caps (&allowed);
+  *device = gst_dcae_cuda_has_feature (allowed);
+  gst_caps_unref (allowed);
   return found;
 }
 
@@ -366,13 +386,14 @@ latent_colorimetry (const GstVideoInfo * info)
 }
 
 static void
-fill_latent_info (GstDcaeEnc * self, GstDcaeLatentInfo * latent)
+fill_latent_info (GstDcaeEnc * self, DcaeLatentFormat format,
+    GstDcaeLatentInfo * latent)
 {
   const DcaeModelInfo *model = dcae_model_info (self->codec.model);
   const DcaePlanInfo *plan = dcae_codec_plan_info (self->codec.codec);
   GstVideoColorimetry c = latent_colorimetry (&self->input_state->info);
 
-  latent->format = self->format;
+  latent->format = format;
   latent->latent_channels = plan->latent_channels;
   latent->latent_width = plan->latent_width;
   latent->latent_height = plan->latent_height;
@@ -399,31 +420,93 @@ set_tags (GstDcaeEnc * self)
   gst_tag_list_unref (tags);
 }
 
+static GstCaps *
+latent_caps (const GstDcaeLatentInfo * latent, gboolean device)
+{
+  GstCaps *caps = gst_dcae_latent_info_to_caps (latent);
+
+  if (device)
+    gst_caps_set_features_simple (caps,
+        gst_caps_features_new (GST_DCAE_CUDA_MEMORY, NULL));
+  return caps;
+}
+
 /* The base class writes width, height, aspect ratio, rate, colorimetry and
  * chroma site of the output state over those of the caps. */
-static gboolean
-set_output (GstDcaeEnc * self)
+static void
+set_output_state (GstDcaeEnc * self, const GstDcaeLatentInfo * latent,
+    gboolean device)
 {
-  GstVideoEncoder *encoder = GST_VIDEO_ENCODER (self);
-  GstDcaeLatentInfo latent;
-  GstVideoCodecState *output;
-  gboolean fits;
+  GstVideoCodecState *output = gst_video_encoder_set_output_state
+      (GST_VIDEO_ENCODER (self), latent_caps (latent, device),
+      self->input_state);
 
-  if (!choose_format (self, &self->format))
-    return FALSE;
-
-  gst_dcae_latent_info_init (&latent);
-  fill_latent_info (self, &latent);
-  fits = gst_dcae_latent_info_frame_size (&latent, &self->latent_size);
-  output = gst_video_encoder_set_output_state (encoder,
-      gst_dcae_latent_info_to_caps (&latent), self->input_state);
-  output->info.width = latent.width;
-  output->info.height = latent.height;
+  output->info.width = latent->width;
+  output->info.height = latent->height;
   output->info.colorimetry = latent_colorimetry (&self->input_state->info);
   output->info.chroma_site = GST_VIDEO_CHROMA_SITE_UNKNOWN;
   gst_video_codec_state_unref (output);
+}
+
+static gboolean
+make_device_pool (GstDcaeEnc * self, gsize size)
+{
+  self->device_pool = gst_dcae_cuda_latent_pool_new
+      (gst_dcae_codec_get_cuda (&self->codec), size);
+  if (self->device_pool)
+    return TRUE;
+  GST_ELEMENT_ERROR (self, RESOURCE, FAILED,
+      ("No CUDA memory for latents of %" G_GSIZE_FORMAT " bytes", size),
+      (NULL));
+  self->codec.failed = TRUE;
+  return FALSE;
+}
+
+static gboolean
+set_output (GstDcaeEnc * self)
+{
+  GstDcaeFlights *flights = &self->flights;
+  DcaeLatentFormat format = DCAE_LATENT_F32;
+  GstDcaeLatentInfo latent;
+  gboolean fits, device;
+
+  if (!choose_format (self, &format, &device))
+    return FALSE;
+
+  gst_dcae_latent_info_init (&latent);
+  fill_latent_info (self, format, &latent);
+  fits = gst_dcae_latent_info_frame_size (&latent, &flights->latent_size);
+  set_output_state (self, &latent, device);
+  flights->latent = (DcaeLatent) {
+  DCAE_MEMORY_HOST, format, latent.latent_channels, latent.latent_height,
+        latent.latent_width, NULL};
   gst_dcae_latent_info_clear (&latent);
+
+  clear_device_pool (self);
+  if (device && fits)
+    fits = make_device_pool (self, flights->latent_size);
   return fits;
+}
+
+static GstFlowReturn
+negotiate (GstDcaeEnc * self)
+{
+  GstPad *srcpad = GST_VIDEO_ENCODER_SRC_PAD (self);
+
+  if (!set_output (self))
+    return self->codec.failed ? GST_FLOW_ERROR : GST_FLOW_NOT_NEGOTIATED;
+  gst_pad_check_reconfigure (srcpad);
+  if (gst_video_encoder_negotiate (GST_VIDEO_ENCODER (self)))
+    return GST_FLOW_OK;
+  gst_pad_mark_reconfigure (srcpad);
+  return GST_PAD_IS_FLUSHING (srcpad) ? GST_FLOW_FLUSHING :
+      GST_FLOW_NOT_NEGOTIATED;
+}
+
+static GstFlowReturn
+renegotiate (GstElement * element)
+{
+  return negotiate (GST_DCAE_ENC (element));
 }
 
 /* Waits for the model, plans for input_state and negotiates the output. An
@@ -435,6 +518,7 @@ configure (GstDcaeEnc * self)
   const GstVideoInfo *info = &self->input_state->info;
   GstFlowReturn flow = gst_dcae_codec_wait (&self->codec);
   GstClockTime latency;
+  guint depth;
   DcaeGeometry geometry = {
     .width = GST_VIDEO_INFO_WIDTH (info),
     .height = GST_VIDEO_INFO_HEIGHT (info),
@@ -446,34 +530,27 @@ configure (GstDcaeEnc * self)
   if (flow != GST_FLOW_OK)
     return flow;
 
-  self->batch = geometry.batch = gst_dcae_codec_choose_batch (&self->codec,
-      GST_VIDEO_ENCODER_SINK_PAD (self), info, &latency);
+  latency = gst_dcae_codec_choose_batch (&self->codec,
+      GST_VIDEO_ENCODER_SINK_PAD (self), info, &geometry.batch, &depth);
   if (!gst_dcae_codec_configure (&self->codec, &geometry))
     return GST_FLOW_ERROR;
-  if (!set_output (self))
-    return GST_FLOW_NOT_NEGOTIATED;
 
-  free_jobs (self);
-  self->jobs = g_new0 (GstDcaeEncJob, self->batch);
-  self->images = g_new0 (DcaeImage, self->batch);
-  self->latents = g_new0 (DcaeLatent, self->batch);
+  gst_dcae_flights_configure (&self->flights, geometry.batch, depth);
+  self->flights.picture = *info;
   gst_video_encoder_set_latency (encoder, latency, latency);
   set_tags (self);
   self->configured = TRUE;
-
-  if (!gst_video_encoder_negotiate (encoder))
-    return GST_PAD_IS_FLUSHING (GST_VIDEO_ENCODER_SRC_PAD (self)) ?
-        GST_FLOW_FLUSHING : GST_FLOW_NOT_NEGOTIATED;
-  return GST_FLOW_OK;
+  flow = negotiate (self);
+  if (flow != GST_FLOW_OK && flow != GST_FLOW_FLUSHING)
+    self->configured = FALSE;
+  return flow;
 }
-
-static GstFlowReturn run_pending (GstDcaeEnc * self);
 
 static gboolean
 gst_dcae_enc_set_format (GstVideoEncoder * encoder, GstVideoCodecState * state)
 {
   GstDcaeEnc *self = GST_DCAE_ENC (encoder);
-  GstFlowReturn flow = run_pending (self);
+  GstFlowReturn flow = gst_dcae_flights_drain (&self->flights);
 
   if (flow != GST_FLOW_OK && flow != GST_FLOW_FLUSHING)
     return FALSE;
@@ -482,7 +559,7 @@ gst_dcae_enc_set_format (GstVideoEncoder * encoder, GstVideoCodecState * state)
 
   self->configured = FALSE;
   self->codec.failed = TRUE;
-  if (!check_input (self, &state->info))
+  if (!check_input (self, &state->info, state->caps))
     return FALSE;
 
   self->codec.failed = FALSE;
@@ -504,19 +581,42 @@ gst_dcae_enc_getcaps (GstVideoEncoder * encoder, GstCaps * filter)
     NULL
   };
   GstDcaeEnc *self = GST_DCAE_ENC (encoder);
-  GstCaps *own =
-      gst_pad_get_pad_template_caps (GST_VIDEO_ENCODER_SINK_PAD (encoder));
+  GstCaps *own = gst_dcae_codec_restrict_memory (&self->codec,
+      gst_pad_get_pad_template_caps (GST_VIDEO_ENCODER_SINK_PAD (encoder)));
 
   return gst_dcae_codec_proxy_caps (GST_VIDEO_ENCODER_SRC_PAD (encoder), own,
       get_edge_mode (self) == DCAE_EDGE_CROP ? no_size : all, FALSE,
       filter);
 }
 
-/* A batch keeps its input: a pool upstream must have as many more. */
+/* Device memory for upstream, where the caps say so. */
+static void
+propose_device_pool (GstDcaeEnc * self, GstQuery * query)
+{
+  GstObject *cuda = gst_dcae_codec_get_cuda (&self->codec);
+  GstBufferPool *pool;
+  GstCaps *caps;
+  guint size;
+
+  gst_query_parse_allocation (query, &caps, NULL);
+  if (!cuda || !gst_dcae_cuda_has_feature (caps))
+    return;
+  while (gst_query_get_n_allocation_pools (query) > 0)
+    gst_query_remove_nth_allocation_pool (query, 0);
+  pool = gst_dcae_cuda_pool_new (cuda, caps, 0, &size);
+  if (!pool)
+    return;
+  gst_query_add_allocation_pool (query, pool, size, 0, 0);
+  gst_object_unref (pool);
+}
+
+/* Frames that wait or are under way keep their input: a pool upstream must
+ * have as many more. */
 static gboolean
 gst_dcae_enc_propose_allocation (GstVideoEncoder * encoder, GstQuery * query)
 {
   GstDcaeEnc *self = GST_DCAE_ENC (encoder);
+  guint held = self->flights.batch * self->flights.depth;
   GstBufferPool *pool = NULL;
   guint size, min, max;
 
@@ -524,10 +624,10 @@ gst_dcae_enc_propose_allocation (GstVideoEncoder * encoder, GstQuery * query)
           query))
     return FALSE;
 
-  if (self->codec.used.batch_size > 1 &&
-      gst_query_get_n_allocation_pools (query) > 0) {
+  propose_device_pool (self, query);
+  if (held > 1 && gst_query_get_n_allocation_pools (query) > 0) {
     gst_query_parse_nth_allocation_pool (query, 0, &pool, &size, &min, &max);
-    min = MAX (min, self->codec.used.batch_size);
+    min = MAX (min, held);
     gst_query_set_nth_allocation_pool (query, 0, pool, size, min,
         max ? MAX (max, min) : 0);
     gst_clear_object (&pool);
@@ -539,103 +639,39 @@ gst_dcae_enc_propose_allocation (GstVideoEncoder * encoder, GstQuery * query)
 
 /* ---- frames */
 
-static gboolean
-map_job (GstDcaeEnc * self, GstVideoCodecFrame * frame, guint i)
-{
-  const GstVideoInfo *info = &self->input_state->info;
-  const DcaePlanInfo *plan = dcae_codec_plan_info (self->codec.codec);
-  GstDcaeEncJob *job = &self->jobs[i];
-
-  if (!gst_video_frame_map (&job->in, info, frame->input_buffer,
-          GST_MAP_READ)) {
-    GST_ELEMENT_ERROR (self, STREAM, FORMAT,
-        ("Frame %u does not hold a picture of %dx%d pixels",
-            frame->system_frame_number, GST_VIDEO_INFO_WIDTH (info),
-            GST_VIDEO_INFO_HEIGHT (info)),
-        ("buffer of %" G_GSIZE_FORMAT " bytes, %" G_GSIZE_FORMAT " expected",
-            gst_buffer_get_size (frame->input_buffer),
-            GST_VIDEO_INFO_SIZE (info)));
-    return FALSE;
-  }
-
-  gst_clear_buffer (&frame->output_buffer);
-  frame->output_buffer = gst_video_encoder_allocate_output_buffer
-      (GST_VIDEO_ENCODER (self), self->latent_size);
-  if (!frame->output_buffer ||
-      !gst_buffer_map (frame->output_buffer, &job->out, GST_MAP_WRITE)) {
-    GST_ELEMENT_ERROR (self, RESOURCE, FAILED,
-        ("No memory for a latent of %" G_GSIZE_FORMAT " bytes",
-            self->latent_size), (NULL));
-    gst_video_frame_unmap (&job->in);
-    return FALSE;
-  }
-
-  gst_dcae_image_from_frame (&self->images[i], &job->in);
-  self->latents[i] = (DcaeLatent) {
-  DCAE_MEMORY_HOST, self->format, plan->latent_channels,
-        plan->latent_height, plan->latent_width, job->out.data};
-  return TRUE;
-}
-
-static void
-unmap_job (GstDcaeEnc * self, GstVideoCodecFrame * frame, guint i)
-{
-  gst_video_frame_unmap (&self->jobs[i].in);
-  gst_buffer_unmap (frame->output_buffer, &self->jobs[i].out);
-}
-
-/* Encodes the frames that wait, maps and all, to what downstream takes now. */
 static GstFlowReturn
-encode_pending (GstDcaeEnc * self)
+allocate_latent (GstElement * element, GstVideoCodecFrame * frame)
 {
-  GstVideoCodecFrame *first = g_queue_peek_head (&self->pending);
-  GstFlowReturn flow = GST_FLOW_OK;
-  guint mapped = 0;
-  GList *l;
+  GstDcaeEnc *self = GST_DCAE_ENC (element);
+  gsize size = self->flights.latent_size;
 
-  if (gst_dcae_codec_needs_new_output (GST_VIDEO_ENCODER_SRC_PAD (self)) &&
-      !set_output (self))
-    return GST_FLOW_NOT_NEGOTIATED;
-
-  for (l = self->pending.head; l; l = l->next) {
-    if (!map_job (self, l->data, mapped)) {
-      self->codec.failed = TRUE;
-      flow = GST_FLOW_ERROR;
-      break;
-    }
-    mapped++;
-  }
-  if (flow == GST_FLOW_OK)
-    flow = gst_dcae_codec_run (&self->codec, self->images, self->latents,
-        mapped, first->system_frame_number);
-
-  l = self->pending.head;
-  for (guint i = 0; i < mapped; i++, l = l->next)
-    unmap_job (self, l->data, i);
-  return flow;
-}
-
-/* Encodes and finishes the frames that wait. Frames that can't be finished
- * stay with the base class until it flushes or stops. */
-static GstFlowReturn
-run_pending (GstDcaeEnc * self)
-{
-  GstVideoCodecFrame *frame;
-  GstFlowReturn flow;
-
-  if (g_queue_is_empty (&self->pending))
+  if (self->device_pool)
+    gst_buffer_pool_acquire_buffer (self->device_pool, &frame->output_buffer,
+        NULL);
+  else
+    frame->output_buffer = gst_video_encoder_allocate_output_buffer
+        (GST_VIDEO_ENCODER (self), size);
+  if (frame->output_buffer)
     return GST_FLOW_OK;
 
-  flow = encode_pending (self);
-  while (flow == GST_FLOW_OK && (frame = g_queue_pop_head (&self->pending))) {
-    GST_VIDEO_CODEC_FRAME_SET_SYNC_POINT (frame);
-    flow = gst_video_encoder_finish_frame (GST_VIDEO_ENCODER (self), frame);
-    if (flow == GST_FLOW_OK && !g_queue_is_empty (&self->pending) &&
-        gst_dcae_codec_needs_new_output (GST_VIDEO_ENCODER_SRC_PAD (self)))
-      flow = encode_pending (self);
-  }
-  drop_pending (self);
-  return flow;
+  GST_ELEMENT_ERROR (self, RESOURCE, FAILED,
+      ("No memory for a latent of %" G_GSIZE_FORMAT " bytes", size), (NULL));
+  self->codec.failed = TRUE;
+  return GST_FLOW_ERROR;
+}
+
+static GstFlowReturn
+finish_frame (GstElement * element, GstVideoCodecFrame * frame)
+{
+  GST_VIDEO_CODEC_FRAME_SET_SYNC_POINT (frame);
+  return gst_video_encoder_finish_frame (GST_VIDEO_ENCODER (element), frame);
+}
+
+/* The base class keeps it until it flushes or stops. */
+static void
+release_frame (GstElement * element, GstVideoCodecFrame * frame)
+{
+  gst_video_codec_frame_unref (frame);
 }
 
 static GstFlowReturn
@@ -654,22 +690,19 @@ gst_dcae_enc_handle_frame (GstVideoEncoder * encoder,
     return flow;
   }
 
-  g_queue_push_tail (&self->pending, frame);
-  if (g_queue_get_length (&self->pending) < self->batch)
-    return GST_FLOW_OK;
-  return run_pending (self);
+  return gst_dcae_flights_push (&self->flights, frame);
 }
 
 static GstFlowReturn
 gst_dcae_enc_finish (GstVideoEncoder * encoder)
 {
-  return run_pending (GST_DCAE_ENC (encoder));
+  return gst_dcae_flights_drain (&GST_DCAE_ENC (encoder)->flights);
 }
 
 static gboolean
 gst_dcae_enc_flush (GstVideoEncoder * encoder)
 {
-  drop_pending (GST_DCAE_ENC (encoder));
+  gst_dcae_flights_drop (&GST_DCAE_ENC (encoder)->flights);
   return TRUE;
 }
 
@@ -682,7 +715,7 @@ drain_at_eos (GstDcaeEnc * self)
   gboolean failed;
 
   GST_VIDEO_ENCODER_STREAM_LOCK (self);
-  flow = run_pending (self);
+  flow = gst_dcae_flights_drain (&self->flights);
   if (flow == GST_FLOW_NOT_NEGOTIATED || flow == GST_FLOW_NOT_LINKED) {
     GST_ELEMENT_FLOW_ERROR (self, flow);
     self->codec.failed = TRUE;
@@ -690,6 +723,20 @@ drain_at_eos (GstDcaeEnc * self)
   failed = self->codec.failed || flow == GST_FLOW_ERROR;
   GST_VIDEO_ENCODER_STREAM_UNLOCK (self);
   return !failed;
+}
+
+static gboolean
+gst_dcae_enc_src_query (GstVideoEncoder * encoder, GstQuery * query)
+{
+  return gst_dcae_codec_handle_query (&GST_DCAE_ENC (encoder)->codec, query) ||
+      GST_VIDEO_ENCODER_CLASS (parent_class)->src_query (encoder, query);
+}
+
+static gboolean
+gst_dcae_enc_sink_query (GstVideoEncoder * encoder, GstQuery * query)
+{
+  return gst_dcae_codec_handle_query (&GST_DCAE_ENC (encoder)->codec, query) ||
+      GST_VIDEO_ENCODER_CLASS (parent_class)->sink_query (encoder, query);
 }
 
 static gboolean
@@ -706,7 +753,7 @@ gst_dcae_enc_sink_event (GstVideoEncoder * encoder, GstEvent * event)
       break;
     case GST_EVENT_GAP:
       GST_VIDEO_ENCODER_STREAM_LOCK (self);
-      run_pending (self);
+      gst_dcae_flights_drain (&self->flights);
       GST_VIDEO_ENCODER_STREAM_UNLOCK (self);
       break;
     case GST_EVENT_EOS:

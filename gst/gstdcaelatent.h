@@ -20,12 +20,15 @@ G_BEGIN_DECLS
 #define GST_DCAE_CLIP_CONTAINER_NAME "safetensors"
 
 /* Pad template caps: the required fields only, so that autoplugging works. */
-#define GST_DCAE_LATENT_CAPS \
-  GST_DCAE_LATENT_MEDIA_TYPE ", " \
+#define GST_DCAE_LATENT_FIELDS \
   "format = (string) { F32LE, F16LE, BF16LE }, " \
   "latent-channels = (int) [ 1, max ], " \
   "latent-width = (int) [ 1, max ], " \
   "latent-height = (int) [ 1, max ]"
+#define GST_DCAE_LATENT_CAPS \
+  GST_DCAE_LATENT_MEDIA_TYPE ", " GST_DCAE_LATENT_FIELDS
+#define GST_DCAE_LATENT_CUDA_CAPS \
+  GST_DCAE_LATENT_MEDIA_TYPE "(memory:CUDAMemory), " GST_DCAE_LATENT_FIELDS
 #define GST_DCAE_CLIP_CAPS \
   GST_DCAE_CLIP_MEDIA_TYPE ", content = (string) latents"
 
