@@ -236,10 +236,12 @@ DCAE_API void dcae_codec_free(DcaeCodec *codec);
 DCAE_API const char *dcae_codec_backend(const DcaeCodec *codec);
 
 typedef enum {
-    DCAE_TILING_AUTO,
-    DCAE_TILING_OFF,
-    DCAE_TILING_EXACT,
-    DCAE_TILING_BLEND
+    DCAE_TILING_AUTO,  /* EXACT; the plan says OFF where one band came out */
+    DCAE_TILING_OFF,   /* whole frames */
+    DCAE_TILING_EXACT, /* bands: the bits of OFF. On the CPU as few rows at a time as run at full
+                          speed, fewer where the limit says so; on CUDA as many as the limit allows
+                        */
+    DCAE_TILING_BLEND  /* the reference's tiles and results */
 } DcaeTilingMode;
 typedef enum { DCAE_EDGE_EXTEND, DCAE_EDGE_ZERO, DCAE_EDGE_CROP } DcaeEdgeMode;
 

@@ -194,16 +194,16 @@ static DcaePlan *plan_mode(const DcaeCodec *codec, const DcaeProgram *program,
     return NULL;
 }
 
+/* auto is exact, and off where one band comes out: the planner knows what bands cost. */
 static DcaePlan *plan_geometry(const DcaeCodec *codec, const DcaeProgram *program, DcaeGeometry *g,
                                GError **error)
 {
-    if (g->tiling.mode == DCAE_TILING_AUTO) {
-        DcaePlan *plan = plan_mode(codec, program, g, DCAE_TILING_OFF, NULL);
-        g->tiling.mode = plan != NULL ? DCAE_TILING_OFF : DCAE_TILING_EXACT;
-        if (plan != NULL)
-            return plan;
-    }
-    return plan_mode(codec, program, g, g->tiling.mode, error);
+    gboolean any = g->tiling.mode == DCAE_TILING_AUTO;
+    DcaePlan *plan = plan_mode(codec, program, g, any ? DCAE_TILING_EXACT : g->tiling.mode, error);
+
+    if (any && plan != NULL)
+        g->tiling.mode = plan->bands > 1 ? DCAE_TILING_EXACT : DCAE_TILING_OFF;
+    return plan;
 }
 
 gboolean dcae_codec_configure(DcaeCodec *codec, const DcaeGeometry *geometry, GError **error)

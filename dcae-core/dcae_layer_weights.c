@@ -5,21 +5,67 @@
 #include "dcae_layer_weights.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "dcae_tensor.h"
 
 #define BATCH_NORM_EPS 1e-5
+/* Arrays from so many bytes on go back to the system when they are freed. The heap, above all that
+ * of a second thread, keeps tens of MiB for a next time that doesn't come. */
+#define MAP_BYTES ((gsize)1 << 20)
+
+/* Before each array. */
+typedef union {
+    gsize mapped; /* bytes of the mapping, or 0: it is on the heap */
+    max_align_t align;
+} Header;
 
 /* DcaeLayerWeights while it is written. */
 typedef struct {
     float *weight, *bias, *norm_weight, *norm_bias;
 } Arrays;
 
+static float *alloc_array(gsize floats)
+{
+    Header *header;
+    gsize bytes;
+
+    if (!dcae_mul_size(floats, sizeof(float), &bytes) ||
+        !dcae_add_size(bytes, sizeof *header, &bytes))
+        return NULL;
+    if (bytes < MAP_BYTES) {
+        header = g_try_malloc(bytes);
+        if (header)
+            header->mapped = 0;
+    } else {
+        header = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (header == MAP_FAILED)
+            return NULL;
+        header->mapped = bytes;
+    }
+    return header ? (float *)(header + 1) : NULL;
+}
+
+static void free_array(const float *array)
+{
+    if (!array)
+        return;
+    Header *header = (Header *)array - 1;
+    if (header->mapped)
+        munmap(header, header->mapped);
+    else
+        g_free(header);
+}
+
+typedef float Floats;
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Floats, free_array)
+
 static float *alloc_floats(gsize a, gsize b, const DcaeLayer *layer, GError **error)
 {
     gsize n;
-    float *memory = dcae_mul_size(a, b, &n) ? g_try_new(float, MAX(n, 1)) : NULL;
+    float *memory = dcae_mul_size(a, b, &n) ? alloc_array(n) : NULL;
     if (!memory)
         g_set_error(error, DCAE_ERROR, DCAE_ERROR_MEMORY,
                     "no memory to read the weights of %s (%" G_GSIZE_FORMAT " × %" G_GSIZE_FORMAT
@@ -125,7 +171,7 @@ static gboolean fold_batch_norm(DcaeModel *model, const DcaeLayer *layer, Arrays
     static const char *const suffix[4] = {".weight", ".bias", ".running_mean", ".running_var"};
     gsize n = layer->conv_c, inputs = stored_inputs(layer) * layer->ksize * layer->ksize;
     guint64 shape = n;
-    g_autofree float *norm = alloc_floats(n, 4, layer, error);
+    g_autoptr(Floats) norm = alloc_floats(n, 4, layer, error);
     g_assert(layer->act == DCAE_ACT_NONE && layer->out_c == layer->conv_c);
     if (!norm)
         return FALSE;
@@ -170,10 +216,10 @@ gboolean dcae_layer_weights_read(DcaeModel *model, const DcaeLayer *layer,
 
 void dcae_layer_weights_clear(DcaeLayerWeights *weights)
 {
-    g_free((float *)weights->weight);
-    g_free((float *)weights->bias);
-    g_free((float *)weights->norm_weight);
-    g_free((float *)weights->norm_bias);
+    free_array(weights->weight);
+    free_array(weights->bias);
+    free_array(weights->norm_weight);
+    free_array(weights->norm_bias);
     *weights = (DcaeLayerWeights){0};
 }
 

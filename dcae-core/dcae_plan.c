@@ -46,6 +46,14 @@ typedef struct {
     gsize bytes;      /* root: of the allocation, whole batch; else 0 */
 } Window;
 
+/* Workspace of steps [first_step, last_step]: ops of which one runs between two steps of another
+ * have one in common. */
+typedef struct {
+    guint first_step, last_step;
+    gsize bytes;
+    gsize offset; /* in the arena */
+} Workspace;
+
 typedef struct {
     const DcaeProgram *program;
     const DcaeTraits *traits;
@@ -58,8 +66,9 @@ typedef struct {
     guint *first_writer; /* per value: first op that writes it, or n_ops */
     guint *next_writer;  /* per op: next op that writes the same value, or n_ops */
     Window *windows;     /* per value */
-    GArray *steps;       /* DcaeStep */
-    gsize workspace;     /* largest of the steps laid out since it was zeroed */
+    GArray *steps;       /* DcaeStep; workspace holds bytes until they have their place */
+    guint *last_step;    /* per op: its last in steps */
+    GArray *workspaces;  /* Workspace */
 } Planner;
 
 static guint op_rows(const DcaeProgram *program, const DcaeOp *op)
@@ -260,6 +269,13 @@ static void find_needs(Planner *p, const Segment *s)
     }
 }
 
+static guint full_speed_rows(const Planner *p, const DcaeOp *op)
+{
+    const DcaeTraits *t = p->traits;
+    return t->free_rows != NULL ? t->free_rows(p->program, op, t->backend_params)
+                                : t->min_rows(p->program, op);
+}
+
 /* Rows at a time: in proportion to the op's share of the segment's rows, aligned, and enough for
  * full speed if that is wanted. */
 static void find_chunks(Planner *p, const Segment *s)
@@ -269,7 +285,7 @@ static void find_chunks(Planner *p, const Segment *s)
         guint h = op_rows(p->program, op);
         guint rows = (guint)MAX(((guint64)MIN(s->band, s->rows) * h + s->rows - 1) / s->rows, 1);
         if (s->full_speed)
-            rows = MAX(rows, p->traits->min_rows(p->program, op));
+            rows = MAX(rows, full_speed_rows(p, op));
         p->chunk[i] = MIN(dcae_round_up(MIN(rows, h), row_align(p, i)), h);
     }
 }
@@ -355,8 +371,10 @@ static void run_op(Planner *p, const Segment *s, guint i, guint y1)
         keep_rows(p, s, op->out);
     if (op->kind == DCAE_OP_ATTN_SUM && y0 == 0)
         add_step(p, (DcaeStep){.kind = DCAE_STEP_CLEAR, .value = op->state});
+    gsize workspace = p->traits->workspace(p->program, op, y1 - y0, p->traits->backend_params);
     add_step(p, (DcaeStep){.kind = DCAE_STEP_RUN,
                            .op = i,
+                           .workspace = align_bytes(workspace),
                            .y0 = y0,
                            .y1 = y1,
                            .in_row0 = window_row0(p, op->in),
@@ -369,8 +387,6 @@ static void run_op(Planner *p, const Segment *s, guint i, guint y1)
         if (w->partner != DCAE_NO_VALUE)
             w->lag = MAX(w->lag, y1 - MIN(first_needed(p, s, w->partner), y1));
     }
-    p->workspace =
-        MAX(p->workspace, p->traits->workspace(p->program, op, y1 - y0, p->traits->backend_params));
     p->done[i] = y1;
 }
 
@@ -464,7 +480,32 @@ static void share_memory(Planner *p)
             p->windows[v].root == v ? value_bytes(p, v, p->windows[v].total_rows) : 0;
 }
 
-/* Most bytes of values live at one step, before packing. */
+/* Workspaces of p->steps. Where the backend has memory of its own for them, one for all steps. */
+static void find_workspaces(Planner *p)
+{
+    Workspace w = {0};
+
+    g_array_set_size(p->workspaces, 0);
+    for (guint i = 0; i < p->steps->len; i++) {
+        const DcaeStep *step = &g_array_index(p->steps, DcaeStep, i);
+        if (step->kind == DCAE_STEP_RUN)
+            p->last_step[step->op] = i;
+    }
+    for (guint i = 0; i < p->steps->len; i++) {
+        const DcaeStep *step = &g_array_index(p->steps, DcaeStep, i);
+        if (step->kind == DCAE_STEP_RUN)
+            w.last_step = MAX(w.last_step, p->last_step[step->op]);
+        if (!p->traits->workspace_in_arena)
+            w.last_step = p->steps->len - 1;
+        w.bytes = MAX(w.bytes, step->workspace);
+        if (i < w.last_step)
+            continue;
+        g_array_append_val(p->workspaces, w);
+        w = (Workspace){.first_step = i + 1};
+    }
+}
+
+/* Most bytes of values and workspaces live at one step, before packing. */
 static gsize live_bytes(const Planner *p)
 {
     g_autofree gssize *change = g_new0(gssize, p->steps->len + 1);
@@ -474,6 +515,11 @@ static gsize live_bytes(const Planner *p)
         const Window *w = &p->windows[v];
         if (w->first_step > w->last_step)
             continue;
+        change[w->first_step] += (gssize)w->bytes;
+        change[w->last_step + 1] -= (gssize)w->bytes;
+    }
+    for (guint i = 0; i < p->workspaces->len; i++) {
+        const Workspace *w = &g_array_index(p->workspaces, Workspace, i);
         change[w->first_step] += (gssize)w->bytes;
         change[w->last_step + 1] -= (gssize)w->bytes;
     }
@@ -488,12 +534,12 @@ static gsize live_bytes(const Planner *p)
 static gsize segment_bytes(Planner *p, guint segment, guint band)
 {
     g_array_set_size(p->steps, 0);
-    p->workspace = 0;
     p->segments[segment].band = band;
     run_segment(p, segment);
     find_lives(p, segment, segment + 1);
     share_memory(p);
-    return live_bytes(p) + p->workspace;
+    find_workspaces(p);
+    return live_bytes(p);
 }
 
 /* Sets the highest band of a segment that stays under the limit: at full speed if that is possible,
@@ -519,24 +565,47 @@ static void choose_band(Planner *p, guint segment, gsize limit)
     s->band = MAX(low - 1, 1);
 }
 
+/* Bytes with which every segment runs at full speed: a few rows of each op at a time, or all of
+ * them where that takes less. */
+static gsize full_speed_bytes(Planner *p)
+{
+    gsize most = 0;
+
+    for (guint i = 0; i < p->n_segments; i++) {
+        Segment *s = &p->segments[i];
+        s->tight = FALSE;
+        s->full_speed = TRUE;
+        gsize banded = segment_bytes(p, i, 1);
+        most = MAX(most, MIN(banded, segment_bytes(p, i, s->rows)));
+    }
+    return most;
+}
+
 static void lay_out(Planner *p)
 {
     g_array_set_size(p->steps, 0);
-    p->workspace = 0;
     for (guint i = 0; i < p->n_segments; i++)
         run_segment(p, i);
     find_lives(p, 0, p->n_segments);
     share_memory(p);
+    find_workspaces(p);
 }
 
-static gint by_size(gconstpointer a, gconstpointer b, gpointer data)
+/* Something that needs a place in the arena while steps [first_step, last_step] run. */
+typedef struct {
+    gsize bytes;
+    guint first_step, last_step;
+    gsize *offset; /* where its place goes */
+    guint order;   /* among those of the same size */
+} Item;
+
+static gint by_size(gconstpointer a, gconstpointer b)
 {
-    const Window *windows = data;
-    const Window *x = &windows[*(const guint *)a], *y = &windows[*(const guint *)b];
+    const Item *x = a, *y = b;
 
     if (x->bytes != y->bytes)
         return x->bytes > y->bytes ? -1 : 1;
-    return *(const guint *)a < *(const guint *)b ? -1 : 1;
+    return x->order < y->order ? -1 : 1;
 }
 
 typedef struct {
@@ -563,49 +632,84 @@ static gsize find_gap(const GArray *taken, gsize bytes)
     return at;
 }
 
-/* Gives every value its place: the largest first, each as low as the values that live at the same
- * time allow. Returns the size of the arena. */
-static gsize pack_arena(const Planner *p, DcaeSlot *slots)
+/* Values that have an allocation of their own, and workspaces. */
+static GArray *find_items(Planner *p, DcaeSlot *slots)
 {
-    guint n = p->program->n_values, placed = 0;
-    g_autofree guint *order = g_new(guint, n);
+    GArray *items = g_array_new(FALSE, FALSE, sizeof(Item));
+
+    for (guint v = 0; v < p->program->n_values; v++) {
+        const Window *w = &p->windows[v];
+        Item item = {w->bytes, w->first_step, w->last_step, &slots[v].offset, items->len};
+        if (w->first_step <= w->last_step && w->root == v)
+            g_array_append_val(items, item);
+    }
+    for (guint i = 0; p->traits->workspace_in_arena && i < p->workspaces->len; i++) {
+        Workspace *w = &g_array_index(p->workspaces, Workspace, i);
+        Item item = {w->bytes, w->first_step, w->last_step, &w->offset, items->len};
+        if (w->bytes > 0)
+            g_array_append_val(items, item);
+    }
+    g_array_sort(items, by_size);
+    return items;
+}
+
+/* Gives every item its place: the largest first, each as low as the items that live at the same
+ * time allow. Returns the size of the arena. */
+static gsize pack_items(const GArray *items, guint n_steps)
+{
     g_autoptr(GArray) taken = g_array_new(FALSE, FALSE, sizeof(Extent));
-    /* Placed values by the stretches of steps that they live in, so that a value of one of many
+    /* Placed items by the stretches of steps that they live in, so that a value of one of many
      * tiles is compared with its neighbours in time alone. */
     g_autoptr(GPtrArray) stretches = g_ptr_array_new_with_free_func((GDestroyNotify)g_array_unref);
     gsize arena = 0;
 
-    for (guint i = 0; i <= p->steps->len / STRETCH; i++)
+    for (guint i = 0; i <= n_steps / STRETCH; i++)
         g_ptr_array_add(stretches, g_array_new(FALSE, FALSE, sizeof(guint)));
-
-    for (guint v = 0; v < n; v++)
-        if (p->windows[v].first_step <= p->windows[v].last_step && p->windows[v].root == v)
-            order[placed++] = v;
-    g_qsort_with_data(order, (gint)placed, sizeof *order, by_size, p->windows);
-    for (guint i = 0; i < placed; i++) {
-        const Window *w = &p->windows[order[i]];
+    for (guint i = 0; i < items->len; i++) {
+        const Item *item = &g_array_index(items, Item, i);
         g_array_set_size(taken, 0);
-        for (guint k = w->first_step / STRETCH; k <= w->last_step / STRETCH; k++) {
+        for (guint k = item->first_step / STRETCH; k <= item->last_step / STRETCH; k++) {
             GArray *stretch = stretches->pdata[k];
             for (guint j = 0; j < stretch->len; j++) {
-                guint v = g_array_index(stretch, guint, j);
-                const Window *other = &p->windows[v];
-                if (other->first_step > w->last_step || other->last_step < w->first_step)
-                    continue;
-                Extent e = {slots[v].offset, slots[v].offset + other->bytes};
-                g_array_append_val(taken, e);
+                const Item *other = &g_array_index(items, Item, g_array_index(stretch, guint, j));
+                Extent e = {*other->offset, *other->offset + other->bytes};
+                if (other->first_step <= item->last_step && other->last_step >= item->first_step)
+                    g_array_append_val(taken, e);
             }
-            g_array_append_val(stretch, order[i]);
+            g_array_append_val(stretch, i);
         }
         g_array_sort(taken, by_begin);
-        slots[order[i]].offset = find_gap(taken, w->bytes);
-        arena = MAX(arena, slots[order[i]].offset + w->bytes);
+        *item->offset = find_gap(taken, item->bytes);
+        arena = MAX(arena, *item->offset + item->bytes);
     }
-    for (guint v = 0; v < n; v++) {
+    return arena;
+}
+
+static gsize pack_arena(Planner *p, DcaeSlot *slots)
+{
+    g_autoptr(GArray) items = find_items(p, slots);
+    gsize arena = pack_items(items, p->steps->len);
+
+    for (guint v = 0; v < p->program->n_values; v++) {
         const Window *w = &p->windows[v];
         slots[v].offset = slots[w->root].offset + w->row_offset * slots[v].row_bytes;
     }
     return arena;
+}
+
+/* Tells the steps where their workspace lies. Returns the bytes of those outside the arena. */
+static gsize place_workspaces(Planner *p)
+{
+    gsize outside = 0;
+
+    for (guint i = 0; i < p->workspaces->len; i++) {
+        const Workspace *w = &g_array_index(p->workspaces, Workspace, i);
+        for (guint k = w->first_step; k <= w->last_step; k++)
+            g_array_index(p->steps, DcaeStep, k).workspace = w->offset;
+        if (!p->traits->workspace_in_arena)
+            outside = w->bytes;
+    }
+    return outside;
 }
 
 static void fill_slots(const Planner *p, DcaeSlot *slots)
@@ -634,7 +738,7 @@ static DcaePlan *make_plan(Planner *p)
     plan->slots = g_new0(DcaeSlot, p->program->n_values);
     fill_slots(p, plan->slots);
     plan->arena_bytes = pack_arena(p, plan->slots);
-    plan->workspace_bytes = p->workspace;
+    plan->workspace_bytes = place_workspaces(p);
     plan->peak_bytes = plan->arena_bytes + plan->workspace_bytes;
     plan->n_steps = p->steps->len;
     plan->steps = g_memdup2(p->steps->data, p->steps->len * sizeof(DcaeStep));
@@ -652,13 +756,15 @@ static void set_bands(Planner *p, guint band_rows, gboolean tight)
     }
 }
 
-/* Fewest bands that stay under the limit. Packing can cost a little more than the live bytes that
- * bands are chosen by, so the aim is lowered until the packed plan fits. */
+/* Fewest bands that stay under the limit, and where bands are free, need no more memory than full
+ * speed does. Packing can cost a little more than the live bytes that bands are chosen by, so the
+ * aim is lowered until the packed plan fits. */
 static DcaePlan *plan_under_limit(Planner *p, GError **error)
 {
-    gsize limit = p->params->memory_limit;
+    gsize limit = p->params->memory_limit > 0 ? p->params->memory_limit : G_MAXSIZE;
+    gsize start = p->traits->free_rows != NULL ? MIN(limit, full_speed_bytes(p)) : limit;
 
-    for (gsize aim = limit; aim > limit / 2; aim -= limit / 16 + 1) {
+    for (gsize aim = start; aim > start / 2; aim -= start / 16 + 1) {
         for (guint i = 0; i < p->n_segments; i++)
             choose_band(p, i, aim);
         DcaePlan *plan = make_plan(p);
@@ -712,10 +818,12 @@ DcaePlan *dcae_plan_new(const DcaeProgram *program, const DcaeTraits *traits,
     p.first_writer = g_new0(guint, program->n_values);
     p.windows = g_new0(Window, program->n_values);
     p.steps = g_array_new(FALSE, FALSE, sizeof(DcaeStep));
+    p.last_step = g_new0(guint, program->n_ops);
+    p.workspaces = g_array_new(FALSE, FALSE, sizeof(Workspace));
     find_segments(&p);
     find_writers(&p);
     find_partners(&p);
-    if (params->exact && params->band_rows == 0 && params->memory_limit > 0) {
+    if (params->exact && params->band_rows == 0) {
         plan = plan_under_limit(&p, error);
     } else {
         set_bands(&p, params->exact && params->band_rows > 0 ? params->band_rows : G_MAXUINT,
@@ -723,6 +831,8 @@ DcaePlan *dcae_plan_new(const DcaeProgram *program, const DcaeTraits *traits,
         plan = make_plan(&p);
     }
     g_array_unref(p.steps);
+    g_array_unref(p.workspaces);
+    g_free(p.last_step);
     g_free(p.segments);
     g_free(p.done);
     g_free(p.need);

@@ -17,11 +17,15 @@ typedef struct {
     guint (*row_align)(const DcaeProgram *program, const DcaeOp *op);
     /* Fewest output rows that still run at full speed. */
     guint (*min_rows)(const DcaeProgram *program, const DcaeOp *op);
+    /* In place of min_rows where bands of so many rows are as fast as whole frames; else NULL. */
+    guint (*free_rows)(const DcaeProgram *program, const DcaeOp *op, gconstpointer backend_params);
     /* Scratch bytes that a step of `rows` output rows needs, all threads together. */
     gsize (*workspace)(const DcaeProgram *program, const DcaeOp *op, guint rows,
                        gconstpointer backend_params);
     gsize element_size;           /* bytes of an activation element */
-    gconstpointer backend_params; /* handed to workspace */
+    gconstpointer backend_params; /* handed to free_rows and workspace */
+    gboolean workspace_in_arena;  /* each step says where in the arena its workspace lies; else the
+                                     backend has memory of its own for it */
 } DcaeTraits;
 
 /* Memory of one value. Row r of the value lies at row (r - step's row0) of the slot. For a batch,
@@ -55,6 +59,7 @@ typedef struct {
     guint in_row0, out_row0, residual_row0; /* RUN: picture row that lies at row 0 of the slot of
                                                op->in, out, residual */
     guint in_row;                           /* KEEP: slot row where y0 lies now */
+    gsize workspace; /* RUN, where the workspace lies in the arena: its offset, multiple of 64 */
 } DcaeStep;
 
 typedef struct {
@@ -63,16 +68,17 @@ typedef struct {
     guint n_steps;
     DcaeStep *steps;
     guint batch;
-    gsize arena_bytes;     /* all slots, whole batch */
-    gsize workspace_bytes; /* largest workspace of a step */
+    gsize arena_bytes;     /* all slots, whole batch, and the workspaces that lie there */
+    gsize workspace_bytes; /* largest workspace of a step; 0 where they lie in the arena */
     gsize peak_bytes;      /* arena + workspace: what memory-limit is compared with */
     guint bands;           /* bands of the segment that is cut most */
 } DcaePlan;
 
 typedef struct {
     gboolean exact;     /* cut into bands; else one band */
-    gsize memory_limit; /* exact: bytes that peak_bytes should stay under, 0 = none; the plan with
-                           least bands that fits */
+    gsize memory_limit; /* exact: bytes that peak_bytes should stay under, 0 = none. The plan has
+                           the least bands that fit; where bands are free, those that full speed
+                           needs are enough memory */
     guint batch;        /* at least 1 */
     guint band_rows;    /* tests: forces bands of so many rows of each segment's tallest op; 0 = by
                            memory_limit */

@@ -27,10 +27,12 @@ typedef struct {
 static gboolean settings_error(GError **error, const char *what, guint value, guint ratio)
 {
     guint down = value / ratio * ratio;
+    g_autofree char *legal = down > 0 ? g_strdup_printf("values are %u and %u", down, down + ratio)
+                                      : g_strdup_printf("value is %u", ratio);
+
     g_set_error(error, DCAE_ERROR, DCAE_ERROR_SETTINGS,
-                "%s is %u, which is no multiple of the model's ratio %u; the nearest legal values "
-                "are %u and %u",
-                what, value, ratio, MAX(down, ratio), down + ratio);
+                "%s is %u, which is no multiple of the model's ratio %u; the nearest legal %s",
+                what, value, ratio, legal);
     return FALSE;
 }
 

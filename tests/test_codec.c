@@ -150,7 +150,7 @@ static void test_not_finite(const char *name, float value)
 
     f.values[1] = value;
     g_assert_false(dcae_codec_run(f.codec, &f.image, &f.latent, 1, &error));
-    expect(&error, DCAE_ERROR_NOT_FINITE, "frame 1");
+    expect(&error, DCAE_ERROR_NOT_FINITE, "the frame has values");
     f.values[1] = 0;
     g_assert_true(dcae_codec_run(f.codec, &f.image, &f.latent, 1, &error));
     g_assert_no_error(error);

@@ -18,6 +18,7 @@ typedef struct {
 
 typedef struct {
     const DcaeProgram *program;
+    const DcaeTraits *traits;
     const DcaePlan *plan;
     Cell *arena;
     guint *done; /* per op: rows made */
@@ -41,11 +42,32 @@ static gsize no_workspace(const DcaeProgram *program, const DcaeOp *op, guint ro
     return 0;
 }
 
+/* Rows of 64 bytes, as many as the step has, and never a multiple of them. */
+static gsize small_workspace(const DcaeProgram *program, const DcaeOp *op, guint rows,
+                             gconstpointer params)
+{
+    return op->kind == DCAE_OP_CONV ? 8192 + CELL * rows - 1 : CELL * rows - 1;
+}
+
+static guint some_rows(const DcaeProgram *program, const DcaeOp *op, gconstpointer params)
+{
+    return 4 * align_of(program, op);
+}
+
 static const DcaeTraits traits = {
     .row_align = align_of,
     .min_rows = one_row,
     .workspace = no_workspace,
     .element_size = sizeof(float),
+};
+
+/* As the CPU has them. */
+static const DcaeTraits free_traits = {
+    .row_align = align_of,
+    .free_rows = some_rows,
+    .workspace = small_workspace,
+    .element_size = sizeof(float),
+    .workspace_in_arena = TRUE,
 };
 
 /* Cells that belong to row `row` of a value and to no other: rows may share a cell at their
@@ -107,11 +129,29 @@ static guint rows_of(const DcaeProgram *program, const DcaeOp *op)
     return program->values[op->out != DCAE_NO_VALUE ? op->out : op->in].h;
 }
 
+/* A step may write its workspace while it still reads its values. */
+static void spoil_workspace(Walk *w, const DcaeStep *step)
+{
+    gsize bytes =
+        w->traits->workspace(w->program, &w->program->ops[step->op], step->y1 - step->y0, NULL);
+
+    if (!w->traits->workspace_in_arena) {
+        g_assert_cmpuint(bytes, <=, w->plan->workspace_bytes);
+        return;
+    }
+    g_assert_cmpuint(w->plan->workspace_bytes, ==, 0);
+    g_assert_cmpuint(step->workspace % CELL, ==, 0);
+    g_assert_cmpuint(step->workspace + bytes, <=, w->plan->arena_bytes);
+    for (gsize i = step->workspace / CELL; i < (step->workspace + bytes + CELL - 1) / CELL; i++)
+        w->arena[i] = (Cell){w->program->n_values + 1, 0};
+}
+
 static void walk_run(Walk *w, const DcaeStep *step)
 {
     const DcaeOp *op = &w->program->ops[step->op];
     gint y0, y1;
 
+    spoil_workspace(w, step);
     g_assert_cmpuint(step->y0, ==, w->done[step->op]);
     g_assert_cmpuint(step->y1, <=, rows_of(w->program, op));
     if (step->y1 < rows_of(w->program, op))
@@ -158,9 +198,9 @@ static void walk_clear(Walk *w, const DcaeStep *step)
         w->arena[slot->offset / CELL + i] = (Cell){step->value + 1, 0};
 }
 
-static void walk(const DcaeProgram *program, const DcaePlan *plan)
+static void walk(const DcaeProgram *program, const DcaeTraits *t, const DcaePlan *plan)
 {
-    Walk w = {.program = program, .plan = plan};
+    Walk w = {.program = program, .traits = t, .plan = plan};
 
     w.arena = g_new0(Cell, plan->arena_bytes / CELL + 1);
     w.done = g_new0(guint, program->n_ops);
@@ -243,7 +283,7 @@ static void test_bands(void)
                     g_assert_cmpuint(plan->bands, ==, 1);
                 if (rows == 1 && h > 4)
                     g_assert_cmpuint(plan->bands, >, 1);
-                walk(program, plan);
+                walk(program, &traits, plan);
                 dcae_plan_free(plan);
             }
             dcae_program_free(program);
@@ -257,7 +297,7 @@ static void test_tiles(void)
             build(n & 4 ? DCAE_DECODE : DCAE_ENCODE, n & 3, 11, 7, DCAE_TILING_BLEND);
         DcaePlan *plan = dcae_plan_new(program, &traits, &(DcaePlanParams){.batch = 2}, NULL);
         g_assert_cmpuint(program->n_tiles, >, 1);
-        walk(program, plan);
+        walk(program, &traits, plan);
         dcae_plan_free(plan);
         dcae_program_free(program);
     }
@@ -284,7 +324,7 @@ static void test_limit(void)
                 break;
             g_assert_cmpuint(plan->peak_bytes, <=, limit);
             bands = MAX(bands, plan->bands);
-            walk(program, plan);
+            walk(program, &traits, plan);
             dcae_plan_free(plan);
         }
         g_assert_cmpuint(bands, >, 4);
@@ -298,6 +338,54 @@ static void test_limit(void)
         g_assert_cmpuint(plan->peak_bytes, <=, params.memory_limit);
         dcae_plan_free(plan);
         dcae_plan_free(whole);
+        dcae_program_free(program);
+    }
+}
+
+static void check_full_speed(const DcaeProgram *program, const DcaePlan *plan)
+{
+    for (guint i = 0; i < plan->n_steps; i++) {
+        const DcaeStep *step = &plan->steps[i];
+        const DcaeOp *op = &program->ops[step->op];
+        if (step->kind == DCAE_STEP_RUN && step->y0 == 0)
+            g_assert_cmpuint(step->y1, >=, MIN(some_rows(program, op, NULL), rows_of(program, op)));
+    }
+}
+
+/* Without a limit and with one that is far off, the plan takes what full speed needs and no more;
+ * a frame of few rows is not cut. */
+static void test_full_speed(void)
+{
+    for (guint n = 0; n < 8; n++) {
+        DcaeDirection direction = n & 4 ? DCAE_DECODE : DCAE_ENCODE;
+        DcaeProgram *program = build(direction, n & 3, 40, 90, DCAE_TILING_OFF);
+        DcaePlanParams params = {.exact = TRUE, .batch = 1};
+        DcaePlan *plan = dcae_plan_new(program, &free_traits, &params, NULL);
+        DcaePlan *whole = dcae_plan_new(program, &free_traits, &(DcaePlanParams){.batch = 1}, NULL);
+
+        params.memory_limit = whole->peak_bytes;
+        DcaePlan *limited = dcae_plan_new(program, &free_traits, &params, NULL);
+        g_assert_cmpuint(limited->peak_bytes, ==, plan->peak_bytes);
+        g_assert_cmpuint(plan->peak_bytes, <, whole->peak_bytes * 3 / 4);
+        check_full_speed(program, plan);
+        walk(program, &free_traits, plan);
+        walk(program, &free_traits, whole);
+        dcae_plan_free(limited);
+        params.memory_limit = plan->peak_bytes * 3 / 4;
+        limited = dcae_plan_new(program, &free_traits, &params, NULL);
+        g_assert_nonnull(limited);
+        g_assert_cmpuint(limited->peak_bytes, <=, params.memory_limit);
+        walk(program, &free_traits, limited);
+        dcae_plan_free(limited);
+        dcae_plan_free(whole);
+        dcae_plan_free(plan);
+        dcae_program_free(program);
+
+        program = build(direction, n & 3, 5, 1, DCAE_TILING_OFF);
+        params.memory_limit = 0;
+        plan = dcae_plan_new(program, &free_traits, &params, NULL);
+        g_assert_cmpuint(plan->bands, ==, 1);
+        dcae_plan_free(plan);
         dcae_program_free(program);
     }
 }
@@ -325,6 +413,7 @@ int main(int argc, char **argv)
     g_test_add_func("/plan/bands", test_bands);
     g_test_add_func("/plan/tiles", test_tiles);
     g_test_add_func("/plan/limit", test_limit);
+    g_test_add_func("/plan/full-speed", test_full_speed);
     g_test_add_func("/plan/layers", test_layers);
     return g_test_run();
 }

@@ -31,7 +31,7 @@ static void test_refusals(void)
     g.tiling.tile_width = 7;
     refuse(DCAE_ENCODE, 32, g, DCAE_ERROR_SETTINGS,
            "tile-width is 7, which is no multiple of the model's ratio 32; the nearest legal "
-           "values are 32 and 32");
+           "value is 32");
     g.tiling.tile_width = 512;
     g.tiling.stride_width = 544;
     refuse(DCAE_ENCODE, 32, g, DCAE_ERROR_SETTINGS,

@@ -14,6 +14,13 @@
 /* Packing reads a layer's weights beside the packed ones: more threads would need more memory than
  * they save time. */
 #define MAX_PACK_THREADS 8
+/* What a thread should have to do in one step: use a layer's weights so many times, or they are
+ * read at the cost of computing; and in convolutions so many multiplications, or handing out the
+ * step and keeping rows for the next costs too much, but for that no more rows of tiles. Measured.
+ */
+#define MIN_USES 48
+#define MIN_PRODUCTS (150u << 20)
+#define MIN_TILE_ROWS 2
 /* Results that wait for their wait(). */
 #define N_RESULTS 4
 
@@ -62,9 +69,23 @@ static guint row_align(const DcaeProgram *program, const DcaeOp *op)
     return op->kind == DCAE_OP_PIXELS_OUT ? 2 : 1; /* rows of 4:2:0 come in pairs */
 }
 
-static guint min_rows(const DcaeProgram *program, const DcaeOp *op)
+/* A layer's weights are used once for each align × align output pixels: tiles are square. */
+static guint free_rows(const DcaeProgram *program, const DcaeOp *op, gconstpointer backend_params)
 {
-    return 4 * row_align(program, op);
+    const DcaeBackendParams *params = backend_params;
+    guint align = row_align(program, op);
+    if (op->out == DCAE_NO_VALUE)
+        return MIN_TILE_ROWS * align;
+    guint across = dcae_ceil_div(program->values[op->out].w, align);
+    guint rows = dcae_ceil_div(MIN_USES * params->threads, across);
+    if (op->kind == DCAE_OP_CONV) {
+        DcaeCpuKernels kernels;
+        init_kernels(params, &kernels);
+        gsize products = kernels.kernel[op->kind].packed_bytes(op->layer) / sizeof(float);
+        gsize wanted = (gsize)MIN_PRODUCTS * params->threads / (products * across) + 1;
+        rows = MAX(rows, (guint)MIN(wanted, MIN_TILE_ROWS));
+    }
+    return align * rows;
 }
 
 /* A value's slot as far as a kernel can tell without a plan. */
@@ -91,6 +112,12 @@ static void set_channels(const DcaeOp *op, DcaeRows *in, DcaeRows *out)
     }
 }
 
+/* Scratch bytes of one thread. */
+static gsize scratch_stride(const DcaeCpuKernel *kernel, const DcaeCpuCall *call)
+{
+    return (kernel->scratch_bytes(call) + 63) / 64 * 64;
+}
+
 static gsize workspace(const DcaeProgram *program, const DcaeOp *op, guint rows,
                        gconstpointer backend_params)
 {
@@ -108,8 +135,7 @@ static gsize workspace(const DcaeProgram *program, const DcaeOp *op, guint rows,
     };
     init_kernels(params, &kernels);
     set_channels(op, &call.in, &call.out);
-    gsize bytes = kernels.kernel[op->kind].scratch_bytes(&call);
-    return (bytes + 63) / 64 * 64 * params->threads;
+    return scratch_stride(&kernels.kernel[op->kind], &call) * params->threads;
 }
 
 static void traits(const DcaeBackendParams *params, DcaeTraits *traits)
@@ -118,10 +144,11 @@ static void traits(const DcaeBackendParams *params, DcaeTraits *traits)
     init_kernels(params, &kernels);
     *traits = (DcaeTraits){
         .row_align = row_align,
-        .min_rows = min_rows,
+        .free_rows = free_rows,
         .workspace = workspace,
         .element_size = kernels.element_size,
         .backend_params = params,
+        .workspace_in_arena = TRUE,
     };
 }
 
@@ -259,10 +286,8 @@ typedef struct {
     GCancellable *cancellable;
     DcaePool *pool;
     guint8 *arena;
-    guint8 *scratch;
-    gsize scratch_stride; /* bytes from thread to thread */
-    DcaeCpuCall *calls;   /* one per image of the batch */
-    gint *not_finite;     /* one per image */
+    DcaeCpuCall *calls; /* one per image of the batch */
+    gint *not_finite;   /* one per image */
     guint64 next_ticket;
     Result results[N_RESULTS];
 } Instance;
@@ -272,6 +297,8 @@ typedef struct {
     Instance *self;
     const DcaeCpuKernel *kernel;
     gsize per_image;
+    guint8 *scratch;
+    gsize scratch_stride; /* bytes from thread to thread */
 } StepRun;
 
 static void step_task(gpointer data, gsize task, guint thread)
@@ -281,7 +308,7 @@ static void step_task(gpointer data, gsize task, guint thread)
     if (g_cancellable_is_cancelled(self->cancellable))
         return; /* a step of a large frame takes seconds */
     run->kernel->run(&self->calls[task / run->per_image], task % run->per_image,
-                     self->scratch + thread * self->scratch_stride);
+                     run->scratch + thread * run->scratch_stride);
 }
 
 static guint8 *image_memory(const Instance *self, const DcaeSlot *slot, guint image)
@@ -345,11 +372,14 @@ static void run_step(Instance *self, const DcaeStep *step, const DcaeView *in, c
                      guint n)
 {
     const DcaeOp *op = &self->plan->program->ops[step->op];
-    StepRun run = {.self = self, .kernel = &self->weights->kernels.kernel[op->kind]};
+    StepRun run = {.self = self,
+                   .kernel = &self->weights->kernels.kernel[op->kind],
+                   .scratch = self->arena + step->workspace};
     for (guint i = 0; i < n; i++) {
         make_call(self, step, i);
         set_view(&self->calls[i], in + i, out + i);
     }
+    run.scratch_stride = scratch_stride(run.kernel, &self->calls[0]);
     run.per_image = run.kernel->n_tasks(&self->calls[0]);
     dcae_pool_run(self->pool, run.per_image * n, step_task, &run);
 }
@@ -391,6 +421,15 @@ static void clear_state(Instance *self, const DcaeStep *step, guint n)
         memset(image_memory(self, slot, i), 0, (gsize)slot->h * slot->w * slot->c * sizeof(float));
 }
 
+static void set_not_finite(GError **error, guint frame, guint n)
+{
+    g_autofree char *which = n > 1 ? g_strdup_printf("frame %u of the batch of %u", frame + 1, n)
+                                   : g_strdup("the frame");
+
+    g_set_error(error, DCAE_ERROR, DCAE_ERROR_NOT_FINITE,
+                "%s has values that are not finite (NaN or infinity)", which);
+}
+
 static void run_steps(Instance *self, const DcaeView *in, const DcaeView *out, guint n,
                       Result *result)
 {
@@ -411,10 +450,7 @@ static void run_steps(Instance *self, const DcaeView *in, const DcaeView *out, g
         g_set_error(&result->error, DCAE_ERROR, DCAE_ERROR_CANCELLED, "the frame was cancelled");
     for (guint i = 0; i < n; i++)
         if (self->not_finite[i] && !result->error)
-            g_set_error(&result->error, DCAE_ERROR, DCAE_ERROR_NOT_FINITE,
-                        "frame %u of the batch of %u has values that are not finite (NaN or "
-                        "infinity)",
-                        i + 1, n);
+            set_not_finite(&result->error, i, n);
 }
 
 static gboolean submit(void *instance, const DcaeView *in, const DcaeView *out, guint n,
@@ -453,7 +489,6 @@ static void close_instance(void *instance)
     Instance *self = instance;
     dcae_pool_free(self->pool);
     dcae_aligned_free(self->arena);
-    dcae_aligned_free(self->scratch);
     g_clear_object(&self->cancellable);
     for (guint i = 0; i < N_RESULTS; i++) {
         g_clear_error(&self->results[i].error);
@@ -462,21 +497,6 @@ static void close_instance(void *instance)
     g_free(self->calls);
     g_free(self->not_finite);
     g_free(self);
-}
-
-/* Scratch of one thread for the step that needs most. */
-static gsize largest_scratch(Instance *self)
-{
-    gsize most = 64;
-    for (guint i = 0; i < self->plan->n_steps; i++) {
-        const DcaeStep *step = &self->plan->steps[i];
-        if (step->kind != DCAE_STEP_RUN)
-            continue;
-        const DcaeOp *op = &self->plan->program->ops[step->op];
-        make_call(self, step, 0);
-        most = MAX(most, self->weights->kernels.kernel[op->kind].scratch_bytes(&self->calls[0]));
-    }
-    return (most + 63) / 64 * 64;
 }
 
 /* Linux promises more memory than there is and kills whoever uses it. */
@@ -501,7 +521,6 @@ static gboolean open_instance(void **instance, const DcaeWeights *weights, const
         return FALSE;
 
     Instance *self = g_new0(Instance, 1);
-    gsize scratch_bytes = 0;
     self->weights = weights;
     self->plan = plan;
     self->cancellable = params->cancellable ? g_object_ref(params->cancellable) : NULL;
@@ -511,12 +530,7 @@ static gboolean open_instance(void **instance, const DcaeWeights *weights, const
         self->results[i].ms = g_new0(double, plan->program->n_ops);
     self->next_ticket = 1;
     self->arena = dcae_aligned_alloc(plan->arena_bytes);
-    if (self->arena) {
-        self->scratch_stride = largest_scratch(self);
-        if (dcae_mul_size(self->scratch_stride, params->threads, &scratch_bytes))
-            self->scratch = dcae_aligned_alloc(scratch_bytes);
-    }
-    if (!self->arena || !self->scratch) {
+    if (!self->arena) {
         g_set_error(error, DCAE_ERROR, DCAE_ERROR_MEMORY,
                     "no memory for the activations of a frame (%" G_GSIZE_FORMAT " MiB)",
                     plan->peak_bytes >> 20);
