@@ -133,12 +133,14 @@ class Contestant:
         self.process.wait()
 
 
-def serve(prepare, extra=None):
+def serve(prepare, extra=None, limit=True):
     """The other side of Contestant. prepare() returns a function that does the work once and returns an array. extra:
-    more words that may be asked, each with a function whose result is answered as JSON."""
+    more words that may be asked, each with a function whose result is answered as JSON. limit: take no more memory than
+    is free; not for CUDA, whose driver reserves addresses by the terabyte."""
     with open("/proc/self/oom_score_adj", "w") as file:  # if memory runs out, this process goes first
         file.write("1000")
-    resource.setrlimit(resource.RLIMIT_DATA, (available_mib() * MIB,) * 2)
+    if limit:
+        resource.setrlimit(resource.RLIMIT_DATA, (available_mib() * MIB,) * 2)
     answers, sys.stdout = os.fdopen(os.dup(1), "w"), sys.stderr
     os.dup2(2, 1)  # libraries that print must not disturb the answers
     try:

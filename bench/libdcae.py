@@ -5,7 +5,8 @@ import ctypes as c
 import numpy as np
 
 ENCODE, DECODE = 0, 1
-PRECISION = {"auto": 0, "f32": 1, "bf16": 2}
+BACKEND = {"cpu": 1, "cuda": 2}
+PRECISION = {"auto": 0, "f32": 1, "bf16": 2, "f16": 3}
 TILING = {"auto": 0, "off": 1, "exact": 2, "blend": 3}
 
 
@@ -71,7 +72,7 @@ class Codec:
     or back, and returns what it wrote."""
 
     def __init__(self, library, model, direction, width, height, threads, precision="f32", tiling="off",
-                 memory_limit=0):
+                 memory_limit=0, backend="cpu"):
         self.lib = c.CDLL(library)
         self.lib.dcae_model_open.restype = self.lib.dcae_codec_new.restype = c.c_void_p
         self.lib.dcae_model_info.restype = c.POINTER(_ModelInfo)
@@ -83,7 +84,8 @@ class Codec:
         info = self.lib.dcae_model_info(c.c_void_p(opened)).contents
         self.latent = np.zeros((info.latent_channels, height // info.ratio, width // info.ratio), np.float32)
         self.image = np.zeros((height, width, 3), np.uint8)
-        params = _CodecParams(model=opened, direction=direction, backend=1, precision=PRECISION[precision],
+        params = _CodecParams(model=opened, direction=direction, backend=BACKEND[backend], device=-1,
+                              precision=PRECISION[precision],
                               threads=threads)
         self.codec = c.c_void_p(self._call(self.lib.dcae_codec_new, c.byref(params)))
         geometry = _Geometry(width=width, height=height, latent_width=width // info.ratio,

@@ -12,6 +12,8 @@ from common import banner, machine, network, pyplot, relative_error, spread, tab
 REFERENCE = "diffusers f32"
 F32 = ["dcae f32", "diffusers f32", "diffusers f32 channels last", "diffusers f32 torch.compile", "openvino f32"]
 BF16 = ["dcae bf16", "diffusers bf16", "openvino bf16"]
+CUDA = ["dcae f32", "dcae cuda f32", "dcae cuda bf16", "diffusers cuda f32", "diffusers cuda bf16 channels last",
+        "diffusers cuda bf16 torch.compile"]
 
 
 def check(contestants):
@@ -74,12 +76,13 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tiling", default="off")
     parser.add_argument("--memory-limit", type=int, default=0, help="MiB, for libdcae")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="cuda: the CPU backend is run to compare")
     parser.add_argument("--peers", default="", help="comma-separated; default: all that this machine can run")
     parser.add_argument("--csv", default="")
     parser.add_argument("--plot", default="", help="PNG to write")
     args = parser.parse_args()
     bf16 = "avx512_bf16" in machine()[1]
-    names = args.peers.split(",") if args.peers else F32 + (BF16 if bf16 else [])
+    names = args.peers.split(",") if args.peers else CUDA if args.device == "cuda" else F32 + (BF16 if bf16 else [])
     banner(f"{args.width}x{args.height}, {args.threads} threads, {args.rounds} rounds in turn; error: relative L2 from "
            f"{REFERENCE} (decode: of 8-bit pixels)")
     rows = []

@@ -11,12 +11,12 @@ import numpy as np
 from common import latent, picture, serve
 
 
-def dcae(args, precision):
+def dcae(args, precision, backend="cpu"):
     from libdcae import DECODE, ENCODE, Codec
 
     direction = ENCODE if args.direction == "encode" else DECODE
     codec = Codec(args.library, args.model, direction, args.width, args.height, args.threads, precision, args.tiling,
-                  args.memory_limit << 20)
+                  args.memory_limit << 20, backend)
     if direction == ENCODE:
         codec.image[...] = picture(args.width, args.height)
     else:
@@ -60,18 +60,22 @@ def finish(args, array):
     return np.rint((array[0].transpose(1, 2, 0) * 127.5 + 127.5).clip(0, 255)).astype(np.uint8)
 
 
-def diffusers(args, dtype="float32", channels_last=False, compiled=False, tiled=False):
+def diffusers(args, dtype="float32", channels_last=False, compiled=False, tiled=False, device="cpu"):
     import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise RuntimeError("PyTorch finds no CUDA device")
 
     torch, half, data = load_torch(args, getattr(torch, dtype), tiled)
     if channels_last:
         half, data = half.to(memory_format=torch.channels_last), data.to(memory_format=torch.channels_last)
+    half = half.to(device)
     if compiled:
         half = torch.compile(half)
 
-    def run():
+    def run():  # the frame goes up and the result comes down, as with libdcae
         with torch.inference_mode():
-            return finish(args, half(data).float().numpy())
+            return finish(args, half(data.to(device)).float().cpu().numpy())
     return run
 
 
@@ -98,6 +102,12 @@ PEERS = {
     "diffusers f32 tiled": lambda args: diffusers(args, tiled=True),
     "diffusers bf16": lambda args: diffusers(args, "bfloat16"),
     "openvino f32": openvino,
+    "dcae cuda f32": lambda args: dcae(args, "f32", "cuda"),
+    "dcae cuda bf16": lambda args: dcae(args, "bf16", "cuda"),
+    "diffusers cuda f32": lambda args: diffusers(args, device="cuda"),
+    "diffusers cuda bf16 channels last": lambda args: diffusers(args, "bfloat16", channels_last=True, device="cuda"),
+    "diffusers cuda bf16 torch.compile": lambda args: diffusers(args, "bfloat16", channels_last=True, compiled=True,
+                                                                device="cuda"),
     "openvino bf16": lambda args: openvino(args, "bf16"),
 }
 
@@ -117,7 +127,7 @@ def main():
     args.extra = {}
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
-    serve(lambda: PEERS[args.peer](args), args.extra)
+    serve(lambda: PEERS[args.peer](args), args.extra, limit="cuda" not in args.peer)
 
 
 if __name__ == "__main__":
