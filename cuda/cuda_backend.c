@@ -58,12 +58,22 @@ static guint align_of(const DcaeProgram *program, const DcaeOp *op)
     return op->layer != NULL && op->layer->shuffle == DCAE_SHUFFLE_UP ? 2 : 1;
 }
 
-/* bf16 or f16: cuBLAS has its pieces. */
-static guint align_of_16(const DcaeProgram *program, const DcaeOp *op)
+/* cuBLAS has its pieces. */
+static guint align_of_16(const DcaeProgram *program, const DcaeOp *op, DcaePrecision precision)
 {
-    if (dcae_cuda_gemm_takes(op->layer, DCAE_PRECISION_BF16))
+    if (dcae_cuda_gemm_takes(op->layer, precision))
         return dcae_cuda_gemm_rows(program->values[op->out].w);
     return align_of(program, op);
+}
+
+static guint align_of_bf16(const DcaeProgram *program, const DcaeOp *op)
+{
+    return align_of_16(program, op, DCAE_PRECISION_BF16);
+}
+
+static guint align_of_f16(const DcaeProgram *program, const DcaeOp *op)
+{
+    return align_of_16(program, op, DCAE_PRECISION_F16);
 }
 
 /* Enough rows that the tiles of one launch fill a device of a hundred multiprocessors. */
@@ -80,9 +90,14 @@ static guint min_rows(const DcaeProgram *program, const DcaeOp *op)
     return full_rows(program, op, align_of(program, op));
 }
 
-static guint min_rows_16(const DcaeProgram *program, const DcaeOp *op)
+static guint min_rows_bf16(const DcaeProgram *program, const DcaeOp *op)
 {
-    return full_rows(program, op, align_of_16(program, op));
+    return full_rows(program, op, align_of_bf16(program, op));
+}
+
+static guint min_rows_f16(const DcaeProgram *program, const DcaeOp *op)
+{
+    return full_rows(program, op, align_of_f16(program, op));
 }
 
 static gsize workspace_bytes(const DcaeProgram *program, const DcaeOp *op, guint rows,
@@ -92,16 +107,24 @@ static gsize workspace_bytes(const DcaeProgram *program, const DcaeOp *op, guint
 
     if (dcae_cuda_gemm_takes(op->layer, params->precision))
         return DCAE_CUDA_GEMM_WORKSPACE;
-    return op->kind == DCAE_OP_ATTN_SUM ? dcae_cuda_attn_workspace(program, op, rows) : 0;
+    return op->kind == DCAE_OP_ATTN_SUM
+               ? dcae_cuda_attn_workspace(program, op, rows)
+               : dcae_cuda_split_workspace(program, op, params->precision, rows);
 }
 
 static void traits(const DcaeBackendParams *params, DcaeTraits *traits)
 {
-    gboolean f32 = params->precision == DCAE_PRECISION_F32;
+    gboolean f32 = params->precision == DCAE_PRECISION_F32,
+             bf16 = params->precision == DCAE_PRECISION_BF16;
 
     *traits = (DcaeTraits){
-        .row_align = f32 ? align_of : align_of_16,
-        .min_rows = f32 ? min_rows : min_rows_16,
+        .row_align = f32    ? align_of
+                     : bf16 ? align_of_bf16
+                            : align_of_f16,
+        .min_rows = f32    ? min_rows
+                    : bf16 ? min_rows_bf16
+                           : min_rows_f16,
+        .pixels = bf16 ? dcae_cuda_pixels_bf16 : NULL,
         .workspace = workspace_bytes,
         .element_size = dcae_cuda_element_size(params->precision),
         .backend_params = params,
@@ -111,6 +134,19 @@ static void traits(const DcaeBackendParams *params, DcaeTraits *traits)
 static gsize weights_bytes(const DcaeWeights *weights)
 {
     return weights->bytes;
+}
+
+static guint64 free_bytes(const DcaeWeights *weights)
+{
+    const DcaeCudaContext *context = &weights->context;
+    size_t available = 0, total = 0;
+
+    if (!dcae_cuda_enter(context, NULL))
+        return 0;
+    if (context->cu->cuMemGetInfo_v2(&available, &total) != CUDA_SUCCESS)
+        available = 0;
+    dcae_cuda_leave(context);
+    return available;
 }
 
 /* ---- staging */
@@ -298,7 +334,7 @@ static gboolean launch(const Instance *self, DcaeCudaLaunch *l, GError **error)
 static gboolean run_op(const Instance *self, const DcaeStep *step, const Flight *f, GError **error)
 {
     const DcaeOp *op = &self->plan->program->ops[step->op];
-    gboolean batched = dcae_cuda_is_batched(op->kind);
+    gboolean batched = dcae_cuda_is_batched(self->plan->program, op, self->context->precision);
     DcaeCudaLaunch launches[DCAE_CUDA_MAX_LAUNCHES];
     DcaeKernelImage picture;
     DcaeCudaCall call = {
@@ -318,7 +354,7 @@ static gboolean run_op(const Instance *self, const DcaeStep *step, const Flight 
             if (!dcae_cuda_gemm_run(self->gemm, &launches[0].args.conv, call.precision, call.images,
                                     error))
                 return FALSE;
-            first = 1;
+            first = launches[n - 1].kernel == DCAE_KERNEL_NORM ? n - 1 : n;
         }
         for (guint i = first; i < n; i++)
             if (!launch(self, &launches[i], error))
@@ -628,6 +664,7 @@ const DcaeBackend dcae_cuda_backend = {
     .traits = traits,
     .prepare = dcae_cuda_weights_prepare,
     .weights_bytes = weights_bytes,
+    .free_bytes = free_bytes,
     .weights_free = dcae_cuda_weights_free,
     .open = open_instance,
     .submit = submit,

@@ -81,6 +81,8 @@ gboolean dcae_cuda_gemm_takes(const DcaeLayer *layer, DcaePrecision precision)
 {
     if (layer == NULL || layer->kind != DCAE_OP_LINEAR || precision == DCAE_PRECISION_F32)
         return FALSE;
+    if (precision == DCAE_PRECISION_BF16 && MIN(layer->in_c, layer->conv_c) <= DCAE_NARROW)
+        return FALSE; /* values of two parts */
     gboolean norm = layer->norm == DCAE_NORM_RMS;
     if (layer->bias || layer->act != DCAE_ACT_NONE || layer->shuffle != DCAE_SHUFFLE_NONE ||
         layer->shortcut != DCAE_SHORTCUT_NONE || layer->norm == DCAE_NORM_BATCH ||
@@ -151,6 +153,7 @@ gboolean dcae_cuda_gemm_run(DcaeCudaGemm *gemm, const DcaeKernelConv *a, DcaePre
 {
     gint rows = (gint)dcae_cuda_gemm_rows((guint)a->out.w);
 
+    g_assert(a->out.low == 0);
     for (guint n = 0; n < images; n++)
         for (gint y = a->y0; y < a->y1; y += rows)
             if (!multiply(gemm, a, precision, n, y, MIN(y + rows, a->y1), error))

@@ -9,6 +9,11 @@
 /* From so many blocks on, tiles of twice the width leave no multiprocessor idle. */
 #define WIDE_BLOCKS 264
 
+/* With fewer blocks than this a device of a hundred multiprocessors has idle ones; a part of a
+ * product is at least so many steps long, or adding the parts takes longer than it saves. */
+#define SPLIT_BLOCKS 128
+#define SPLIT_STEPS 8
+
 /* A chunk of ATTN_SUM has about so many pixels: enough to be worth a block, and few enough that a
  * small picture still fills the device with heads and chunks. */
 #define ATTN_CHUNK_PIXELS 512
@@ -32,9 +37,19 @@ DcaeCudaProduct dcae_cuda_product(const DcaeLayer *layer, DcaePrecision precisio
                                                        : DCAE_PLACE_PLAIN,
         .taps = layer->nearest2 ? 2 : layer->ksize,
         .phases = layer->nearest2 ? 4 : 1,
-        .in_padded = dcae_round_up(layer->in_c, 16),
+        .part_stride = dcae_round_up(layer->in_c, 16),
+        .parts = 1,
         .up_c = dcae_round_up(layer->out_c, 16),
     };
+    p.in_padded = p.part_stride;
+    if (precision == DCAE_PRECISION_BF16 && layer->in_c <= DCAE_NARROW) {
+        p.parts = 3;
+        p.in_padded = 3 * p.part_stride;
+        if (layer->in_c <= DCAE_LOW_PACKED) {
+            p.part_stride = DCAE_LOW_PACKED;
+            p.in_padded = 16;
+        }
+    }
     p.k = dcae_round_up(p.taps * p.taps * p.in_padded, step);
     p.columns = dcae_round_up(p.place == DCAE_PLACE_UP ? 4 * p.up_c : layer->conv_c, tile_n);
     p.fused_norm = layer->norm == DCAE_NORM_RMS &&
@@ -53,6 +68,55 @@ gint dcae_cuda_product_channel(const DcaeLayer *layer, const DcaeCudaProduct *pr
 
 /* ---- values */
 
+static void mark(gboolean *marks, guint value)
+{
+    if (value != DCAE_NO_VALUE)
+        marks[value] = TRUE;
+}
+
+/* Values that go on from block to block, and what the latent is read from and written to. */
+static void find_stream(const DcaeProgram *program, gboolean *marks)
+{
+    for (guint i = 0; i < program->n_ops; i++) {
+        const DcaeOp *op = &program->ops[i];
+        gboolean adds = op->residual != DCAE_NO_VALUE ||
+                        (op->layer != NULL && op->layer->shortcut != DCAE_SHORTCUT_NONE);
+        if (adds || op->kind == DCAE_OP_LATENT_IN)
+            mark(marks, op->out);
+        if ((adds && op->residual == DCAE_NO_VALUE) || op->kind == DCAE_OP_RMSNORM ||
+            op->kind == DCAE_OP_LATENT_OUT)
+            mark(marks, op->in);
+        mark(marks, op->residual);
+    }
+}
+
+void dcae_cuda_pixels_bf16(const DcaeProgram *program, guint *c_stride)
+{
+    g_autofree gboolean *stream = g_new0(gboolean, program->n_values);
+    guint64 most = 0;
+
+    find_stream(program, stream);
+    for (guint v = 0; v < program->n_values; v++)
+        if (!program->values[v].state)
+            most = MAX(most, (guint64)program->values[v].h * program->values[v].w);
+    for (guint v = 0; v < program->n_values; v++) {
+        const DcaeValue *value = &program->values[v];
+        gboolean small = 4 * (guint64)value->h * value->w <= most;
+        if (value->c > DCAE_LOW_PACKED && (value->c <= DCAE_NARROW || (stream[v] && small)))
+            c_stride[v] = 2 * dcae_round_up(value->c, 16);
+    }
+}
+
+/* Where the second part of a slot's values lies; 0 where there is none. */
+static guint low_of(const DcaeCudaCall *call, const DcaeSlot *slot)
+{
+    if (call->precision != DCAE_PRECISION_BF16)
+        return 0;
+    if (slot->c <= DCAE_LOW_PACKED)
+        return DCAE_LOW_PACKED;
+    return slot->c_stride > dcae_round_up(slot->c, 16) ? slot->c_stride / 2 : 0;
+}
+
 static DcaeKernelRows rows_of(const DcaeCudaCall *call, guint value, guint c0, guint row0)
 {
     if (value == DCAE_NO_VALUE)
@@ -67,6 +131,7 @@ static DcaeKernelRows rows_of(const DcaeCudaCall *call, guint value, guint c0, g
         .row0 = (gint)row0,
         .h = (gint)slot->h,
         .w = (gint)slot->w,
+        .low = (gint)low_of(call, slot),
     };
 }
 
@@ -102,7 +167,8 @@ static gint store_c(const DcaeCudaCall *call, guint c)
 {
     const DcaeOp *op = op_of(call);
     const DcaeSlot *slot = &call->plan->slots[op->out];
-    return (gint)(op->out_c0 + c == slot->c ? slot->c_stride - op->out_c0 : c);
+    guint low = low_of(call, slot), end = low > 0 ? low : slot->c_stride;
+    return (gint)(op->out_c0 + c == slot->c ? end - op->out_c0 : c);
 }
 
 static void set_grid(DcaeCudaLaunch *launch, guint x, guint y, guint z)
@@ -114,6 +180,7 @@ static void set_grid(DcaeCudaLaunch *launch, guint x, guint y, guint z)
 
 /* ---- convolutions */
 
+/* in_place: after a convolution, whose products are there in one part. */
 static DcaeCudaLaunch norm_launch(const DcaeCudaCall *call, gboolean in_place)
 {
     const DcaeLayer *layer = op_of(call)->layer;
@@ -132,24 +199,68 @@ static DcaeCudaLaunch norm_launch(const DcaeCudaCall *call, gboolean in_place)
         .store_c = store_c(call, layer->out_c),
         .act = in_place ? DCAE_ACT_NONE : (gint)layer->act,
     };
+    if (in_place)
+        a->in.low = 0;
     guint pixels = (guint)(a->y1 - a->y0) * (guint)a->out.w;
     set_grid(&launch, dcae_ceil_div(pixels, DCAE_THREADS / 32), 1, call->images);
     return launch;
 }
 
-/* Product pixels of the step, and how many lie in a row. */
-static void set_products(const DcaeCudaCall *call, DcaeKernelConv *a)
+/* Product pixels of some output rows, at most. */
+static guint products_of(guint place, guint rows, guint w)
 {
-    gint rows = a->y1 - a->y0, w = a->out.w;
+    if (place == DCAE_PLACE_DOWN)
+        return 4 * rows * w;
+    if (place == DCAE_PLACE_UP || place == DCAE_PLACE_NEAREST)
+        return (rows + 1) / 2 * (w / 2);
+    return rows * w;
+}
 
-    a->product_w = w;
-    a->products = rows * w;
-    if (a->place == DCAE_PLACE_DOWN)
-        a->products = 4 * rows * w;
-    if (a->place == DCAE_PLACE_UP || a->place == DCAE_PLACE_NEAREST) {
-        a->product_w = w / 2;
-        a->products = (rows + 1) / 2 * (w / 2);
-    }
+static gboolean is_product(const DcaeOp *op)
+{
+    return op->kind == DCAE_OP_CONV || op->kind == DCAE_OP_LINEAR;
+}
+
+guint dcae_cuda_splits(const DcaeProgram *program, const DcaeOp *op, DcaePrecision precision)
+{
+    if (!is_product(op) || precision == DCAE_PRECISION_F32)
+        return 1;
+    DcaeCudaProduct product = dcae_cuda_product(op->layer, precision);
+    const DcaeValue *out = &program->values[op->out];
+    if (product.fused_norm || out->h > G_MAXUINT16 || out->w > G_MAXUINT16)
+        return 1;
+    guint64 tiles = dcae_ceil_div(products_of(product.place, out->h, out->w), DCAE_MMA_TILE_M);
+    guint64 blocks = tiles * (product.columns / DCAE_MMA_TILE_N) * product.phases;
+    guint steps = product.k / DCAE_MMA_STEP, splits;
+    if (blocks >= SPLIT_BLOCKS)
+        return 1;
+    splits = MIN(SPLIT_BLOCKS / (guint)blocks, steps / SPLIT_STEPS);
+    if (splits < 2)
+        return 1;
+    return dcae_ceil_div(steps, dcae_ceil_div(steps, splits)); /* none without steps */
+}
+
+gsize dcae_cuda_split_workspace(const DcaeProgram *program, const DcaeOp *op,
+                                DcaePrecision precision, guint rows)
+{
+    guint splits = dcae_cuda_splits(program, op, precision);
+
+    if (splits == 1)
+        return 0;
+    DcaeCudaProduct product = dcae_cuda_product(op->layer, precision);
+    gsize pixels = products_of(product.place, rows, program->values[op->out].w);
+    return product.phases * splits *
+           ((pixels + DCAE_MMA_TILE_M - 1) / DCAE_MMA_TILE_M * DCAE_MMA_TILE_M) * product.columns *
+           sizeof(float);
+}
+
+/* Product pixels of the step, and how many lie in a row. */
+static void set_products(DcaeKernelConv *a)
+{
+    gboolean half = a->place == DCAE_PLACE_UP || a->place == DCAE_PLACE_NEAREST;
+
+    a->product_w = half ? a->out.w / 2 : a->out.w;
+    a->products = (gint)products_of((guint)a->place, (guint)(a->y1 - a->y0), (guint)a->out.w);
 }
 
 /* Picks the tile. It doesn't change the bits, which are sums in one order whatever the tile. */
@@ -166,7 +277,7 @@ static void set_tile(const DcaeCudaCall *call, const DcaeCudaProduct *product,
         tile_m = DCAE_F32_TILE_M;
         tile_n = DCAE_F32_TILE_N;
         launch->threads = DCAE_F32_THREADS;
-    } else if (product->columns % DCAE_WIDE_TILE_N == 0 &&
+    } else if (a->splits == 1 && product->columns % DCAE_WIDE_TILE_N == 0 &&
                (product->fused_norm || wide_blocks >= WIDE_BLOCKS)) {
         launch->kernel = DCAE_KERNEL_CONV_WIDE;
         tile_n = DCAE_WIDE_TILE_N;
@@ -176,8 +287,23 @@ static void set_tile(const DcaeCudaCall *call, const DcaeCudaProduct *product,
         launch->threads = DCAE_MMA_THREADS;
     }
     launch->shared = dcae_cuda_kernel_shared(launch->kernel, call->precision);
-    set_grid(launch, dcae_ceil_div((guint)a->products, tile_m) * (product->columns / tile_n), 1,
-             blocks_z);
+    set_grid(launch, dcae_ceil_div((guint)a->products, tile_m) * (product->columns / tile_n),
+             (guint)a->splits, blocks_z);
+}
+
+/* What adds the parts that `split` makes. */
+static DcaeCudaLaunch add_launch(const DcaeCudaLaunch *split)
+{
+    DcaeCudaLaunch launch = *split;
+    const DcaeKernelConv *a = &launch.args.conv;
+
+    launch.kernel = DCAE_KERNEL_CONV_ADD;
+    launch.shared = 0;
+    set_grid(&launch,
+             dcae_ceil_div((guint)a->products, DCAE_ADD_TILE_M) *
+                 ((guint)a->columns / DCAE_MMA_TILE_N),
+             1, split->grid[2]);
+    return launch;
 }
 
 static guint conv_launches(const DcaeCudaCall *call, DcaeCudaLaunch *launches)
@@ -186,6 +312,7 @@ static guint conv_launches(const DcaeCudaCall *call, DcaeCudaLaunch *launches)
     DcaeCudaProduct product = dcae_cuda_product(layer, call->precision);
     gboolean second = layer->norm == DCAE_NORM_RMS && !product.fused_norm;
     DcaeKernelConv *a = &launches[0].args.conv;
+    guint n = 1;
 
     g_assert(op_of(call)->in_c0 % 8 == 0 && op_of(call)->out_c0 % 4 == 0);
     launches[0].args_size = sizeof *a;
@@ -197,6 +324,9 @@ static guint conv_launches(const DcaeCudaCall *call, DcaeCudaLaunch *launches)
         .k = (gint)product.k,
         .columns = (gint)product.columns,
         .in_padded = (gint)product.in_padded,
+        .in_wrap = product.part_stride > DCAE_LOW_PACKED && product.parts > 1
+                       ? 2 * (gint)product.part_stride
+                       : G_MAXINT,
         .taps = (gint)product.taps,
         .stride = (gint)layer->stride,
         .place = (gint)product.place,
@@ -208,19 +338,26 @@ static guint conv_launches(const DcaeCudaCall *call, DcaeCudaLaunch *launches)
         .store_c = store_c(call, layer->out_c),
         .act = (gint)layer->act,
         .shortcut = (gint)layer->shortcut,
+        .splits = (gint)dcae_cuda_splits(call->plan->program, op_of(call), call->precision),
     };
-    if (!second)
+    if (a->splits > 1)
+        a->partial = call->workspace;
+    g_assert(product.parts == 1 || a->in.low == (gint)product.part_stride);
+    if (second)
+        a->out.low = 0;
+    else
         a->residual = residual_rows(call);
     if (product.fused_norm) {
         a->norm_weight = call->layer->norm_weight;
         a->norm_bias = call->layer->norm_bias;
     }
-    set_products(call, a);
+    set_products(a);
     set_tile(call, &product, &launches[0]);
-    if (!second)
-        return 1;
-    launches[1] = norm_launch(call, TRUE);
-    return 2;
+    if (a->splits > 1)
+        launches[n++] = add_launch(&launches[0]);
+    if (second)
+        launches[n++] = norm_launch(call, TRUE);
+    return n;
 }
 
 static guint dwconv_launch(const DcaeCudaCall *call, DcaeCudaLaunch *launch)
@@ -451,15 +588,19 @@ guint dcae_cuda_launches(const DcaeCudaCall *call, DcaeCudaLaunch launches[DCAE_
     }
 }
 
-gboolean dcae_cuda_is_batched(DcaeOpKind kind)
+gboolean dcae_cuda_is_batched(const DcaeProgram *program, const DcaeOp *op, DcaePrecision precision)
 {
-    return kind != DCAE_OP_ATTN_SUM && kind != DCAE_OP_PIXELS_IN && kind != DCAE_OP_PIXELS_OUT &&
-           kind != DCAE_OP_LATENT_IN && kind != DCAE_OP_LATENT_OUT;
+    DcaeOpKind kind = op->kind;
+
+    return dcae_cuda_splits(program, op, precision) == 1 && kind != DCAE_OP_ATTN_SUM &&
+           kind != DCAE_OP_PIXELS_IN && kind != DCAE_OP_PIXELS_OUT && kind != DCAE_OP_LATENT_IN &&
+           kind != DCAE_OP_LATENT_OUT;
 }
 
 gboolean dcae_cuda_has_kernel(DcaeCudaKernelId kernel, DcaePrecision precision)
 {
-    return kernel != DCAE_KERNEL_CONV_WIDE || precision != DCAE_PRECISION_F32;
+    return (kernel != DCAE_KERNEL_CONV_WIDE && kernel != DCAE_KERNEL_CONV_ADD) ||
+           precision != DCAE_PRECISION_F32;
 }
 
 /* Stages of the main loop, and after it half a tile of products. */

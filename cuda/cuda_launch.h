@@ -14,6 +14,7 @@
 #define DCAE_CUDA_KERNELS(X)  \
     X(CONV, conv)             \
     X(CONV_WIDE, conv_wide)   \
+    X(CONV_ADD, conv_add)     \
     X(DWCONV, dwconv)         \
     X(GROUPED, grouped)       \
     X(NORM, norm)             \
@@ -38,7 +39,8 @@ typedef enum {
 typedef struct {
     guint place, taps, phases; /* DCAE_PLACE_…; taps in one direction */
     guint in_padded, k, columns, up_c;
-    gboolean fused_norm; /* else the norm and the residual are a launch of their own */
+    guint parts, part_stride; /* of an input pixel's channels and their weights: 1, or 3 (args.h) */
+    gboolean fused_norm;      /* else the norm and the residual are a launch of their own */
 } DcaeCudaProduct;
 
 DcaeCudaProduct dcae_cuda_product(const DcaeLayer *layer, DcaePrecision precision);
@@ -81,13 +83,21 @@ typedef struct {
     } args;
 } DcaeCudaLaunch;
 
-#define DCAE_CUDA_MAX_LAUNCHES 2
+#define DCAE_CUDA_MAX_LAUNCHES 3
 
 /* Fills in the launches of a step, in order; returns how many. */
 guint dcae_cuda_launches(const DcaeCudaCall *call, DcaeCudaLaunch launches[DCAE_CUDA_MAX_LAUNCHES]);
 
 /* Whether one launch takes all images of a batch. */
-gboolean dcae_cuda_is_batched(DcaeOpKind kind);
+gboolean dcae_cuda_is_batched(const DcaeProgram *program, const DcaeOp *op,
+                              DcaePrecision precision);
+
+/* In how many parts a product is made whose tiles would leave multiprocessors idle. Follows from
+ * the whole plane of one image: bands and batches have the same bits. */
+guint dcae_cuda_splits(const DcaeProgram *program, const DcaeOp *op, DcaePrecision precision);
+/* Bytes of the parts of `rows` output rows of one image. */
+gsize dcae_cuda_split_workspace(const DcaeProgram *program, const DcaeOp *op,
+                                DcaePrecision precision, guint rows);
 
 /* Whether modules of a precision have a kernel. */
 gboolean dcae_cuda_has_kernel(DcaeCudaKernelId kernel, DcaePrecision precision);
@@ -101,5 +111,15 @@ guint dcae_cuda_attn_rows(guint w);
 gsize dcae_cuda_attn_workspace(const DcaeProgram *program, const DcaeOp *op, guint rows);
 
 guint dcae_cuda_element_size(DcaePrecision precision);
+
+/* In bf16 values of up to so many channels are kept in two parts, and products of them take both
+ * parts of value and weight: there a tile of the tensor cores is half empty, and a sum of few terms
+ * shows every rounding. */
+#define DCAE_NARROW 64
+
+/* DcaeTraits.pixels in bf16: beside the narrow values those that carry the residual stream have two
+ * parts, where a plane has at most a quarter of the picture's pixels and arithmetic takes longer
+ * than memory. */
+void dcae_cuda_pixels_bf16(const DcaeProgram *program, guint *c_stride);
 
 #endif

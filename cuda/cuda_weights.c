@@ -67,6 +67,14 @@ static guint16 to_bfloat(float x)
     return (guint16)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
 }
 
+static float from_bfloat(guint16 h)
+{
+    guint32 bits = (guint32)h << 16;
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
 /* Weights that are too large for f16 become infinite, and the frame's check finds them. */
 static guint16 to_half(float x)
 {
@@ -103,6 +111,18 @@ static float product_weight(const DcaeLayer *layer, const float *weight, gsize n
     return (float)sum;
 }
 
+/* One weight at the place of its channel, in each part of a row that it belongs to. */
+static void pack_weight(const DcaeCudaProduct *p, DcaePrecision precision, float w, guint16 *row)
+{
+    guint16 value = precision == DCAE_PRECISION_BF16 ? to_bfloat(w) : to_half(w);
+
+    row[0] = value;
+    if (p->parts == 1)
+        return;
+    row[p->part_stride] = value;
+    row[2 * p->part_stride] = to_bfloat(w - from_bfloat(value));
+}
+
 static void pack_product(const DcaeLayer *layer, DcaePrecision precision, const float *weight,
                          void *packed)
 {
@@ -120,8 +140,7 @@ static void pack_product(const DcaeLayer *layer, DcaePrecision precision, const 
                 if (precision == DCAE_PRECISION_F32)
                     ((float *)packed)[((gsize)phase * p.k + k) * p.columns + column] = w;
                 else
-                    ((guint16 *)packed)[row + k] =
-                        precision == DCAE_PRECISION_BF16 ? to_bfloat(w) : to_half(w);
+                    pack_weight(&p, precision, w, (guint16 *)packed + row + k);
             }
         }
     }

@@ -252,8 +252,8 @@ typedef struct {
     guint stride_width,
         stride_height; /* blend: pixels, multiples of the ratio, at most the tile; 0 = tile minus an
                           eighth, the overlap rounded up to a multiple of the ratio */
-    guint64 memory_limit; /* bytes for activations and workspace; 0 = no limit (the caller decides
-                             what is free) */
+    guint64 memory_limit; /* bytes for activations and workspace; 0 = half of what is free on a
+                             device, and no limit on the CPU (the caller decides what is free) */
 } DcaeTiling;
 
 typedef struct {

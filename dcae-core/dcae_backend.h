@@ -13,13 +13,13 @@
 typedef struct _DcaeWeights DcaeWeights;
 
 typedef struct {
-    DcaePrecision precision;   /* never AUTO */
-    guint threads;             /* 1 to 256 */
-    DcaeIsa isa;               /* CPU: instruction set to use; never above the machine's */
+    DcaePrecision precision; /* never AUTO */
+    guint threads;           /* 1 to 256 */
+    DcaeIsa isa;             /* CPU: instruction set to use; never above the machine's */
     const struct _DcaeCpuKernels *cpu_kernels; /* CPU, tests: what runs in place of isa and
                                                   precision, which then say nothing; or NULL */
-    int device;                /* CUDA: device number, -1 any */
-    void *cuda_context;        /* CUcontext, or NULL */
+    int device;                                /* CUDA: device number, -1 any */
+    void *cuda_context;                        /* CUcontext, or NULL */
     GCancellable *cancellable; /* or NULL; checked between layers while packing and between steps
                                   while running */
     DcaeProgress progress;     /* or NULL */
@@ -45,6 +45,9 @@ typedef struct {
     DcaeWeights *(*prepare)(DcaeModel *model, const DcaeProgram *program,
                             const DcaeBackendParams *params, GError **error);
     gsize (*weights_bytes)(const DcaeWeights *weights);
+    /* Bytes that are free where an instance would allocate, 0 where they aren't known. NULL: the
+     * host's memory, which callers can ask for themselves. */
+    guint64 (*free_bytes)(const DcaeWeights *weights);
     void (*weights_free)(DcaeWeights *weights);
     /* Allocates the plan's arena. program, plan and weights outlive the instance. */
     gboolean (*open)(void **self, const DcaeWeights *weights, const DcaePlan *plan,

@@ -194,11 +194,23 @@ static DcaePlan *plan_mode(const DcaeCodec *codec, const DcaeProgram *program,
     return NULL;
 }
 
+/* Modes that can follow a limit get half of what is free on a device where none is set. */
+static void limit_memory(const DcaeCodec *codec, DcaeTiling *tiling)
+{
+    gboolean follows = tiling->mode == DCAE_TILING_AUTO || tiling->mode == DCAE_TILING_EXACT;
+
+    if (follows && tiling->memory_limit == 0 && codec->backend->free_bytes != NULL)
+        tiling->memory_limit =
+            codec->backend->free_bytes(dcae_shared_weights_get(codec->weights)) / 2;
+}
+
 /* auto is exact, and off where one band comes out: the planner knows what bands cost. */
 static DcaePlan *plan_geometry(const DcaeCodec *codec, const DcaeProgram *program, DcaeGeometry *g,
                                GError **error)
 {
     gboolean any = g->tiling.mode == DCAE_TILING_AUTO;
+
+    limit_memory(codec, &g->tiling);
     DcaePlan *plan = plan_mode(codec, program, g, any ? DCAE_TILING_EXACT : g->tiling.mode, error);
 
     if (any && plan != NULL)

@@ -66,6 +66,7 @@ typedef struct {
     guint *first_writer; /* per value: first op that writes it, or n_ops */
     guint *next_writer;  /* per op: next op that writes the same value, or n_ops */
     Window *windows;     /* per value */
+    guint *c_stride;     /* per value: elements of a pixel */
     GArray *steps;       /* DcaeStep; workspace holds bytes until they have their place */
     guint *last_step;    /* per op: its last in steps */
     GArray *workspaces;  /* Workspace */
@@ -81,7 +82,7 @@ static guint op_rows(const DcaeProgram *program, const DcaeOp *op)
 static gsize row_bytes(const Planner *p, guint value)
 {
     const DcaeValue *v = &p->program->values[value];
-    return (gsize)v->w * dcae_round_up(v->c, CHANNEL_ALIGN) * p->traits->element_size;
+    return (gsize)v->w * p->c_stride[value] * p->traits->element_size;
 }
 
 static gsize align_bytes(gsize bytes)
@@ -721,7 +722,7 @@ static void fill_slots(const Planner *p, DcaeSlot *slots)
         slot->w = value->w;
         slot->c = value->c;
         slot->state = value->state;
-        slot->c_stride = dcae_round_up(value->c, CHANNEL_ALIGN);
+        slot->c_stride = p->c_stride[v];
         slot->rows = is_whole(p, v) ? value->h : p->windows[v].rows;
         slot->row_bytes = row_bytes(p, v);
         slot->image_bytes = p->windows[p->windows[v].root].bytes / p->params->batch;
@@ -792,7 +793,7 @@ static gboolean check_sizes(const Planner *p, GError **error)
         const DcaeValue *value = &p->program->values[v];
         gsize bytes = p->traits->element_size;
         if (dcae_mul_size(bytes, value->w, &bytes) && dcae_mul_size(bytes, value->h, &bytes) &&
-            dcae_mul_size(bytes, dcae_round_up(value->c, CHANNEL_ALIGN), &bytes) &&
+            dcae_mul_size(bytes, p->c_stride[v], &bytes) &&
             dcae_mul_size(bytes, p->params->batch, &bytes) && bytes < G_MAXSSIZE / 65536)
             continue;
         g_set_error(error, DCAE_ERROR, DCAE_ERROR_MEMORY,
@@ -803,14 +804,26 @@ static gboolean check_sizes(const Planner *p, GError **error)
     return TRUE;
 }
 
+static void find_strides(Planner *p)
+{
+    p->c_stride = g_new(guint, p->program->n_values);
+    for (guint v = 0; v < p->program->n_values; v++)
+        p->c_stride[v] = dcae_round_up(p->program->values[v].c, CHANNEL_ALIGN);
+    if (p->traits->pixels != NULL)
+        p->traits->pixels(p->program, p->c_stride);
+}
+
 DcaePlan *dcae_plan_new(const DcaeProgram *program, const DcaeTraits *traits,
                         const DcaePlanParams *params, GError **error)
 {
     Planner p = {.program = program, .traits = traits, .params = params};
     DcaePlan *plan = NULL;
 
-    if (!check_sizes(&p, error))
+    find_strides(&p);
+    if (!check_sizes(&p, error)) {
+        g_free(p.c_stride);
         return NULL;
+    }
     p.done = g_new0(guint, program->n_ops);
     p.need = g_new0(guint, program->n_ops);
     p.chunk = g_new0(guint, program->n_ops);
@@ -839,6 +852,7 @@ DcaePlan *dcae_plan_new(const DcaeProgram *program, const DcaeTraits *traits,
     g_free(p.chunk);
     g_free(p.next_writer);
     g_free(p.first_writer);
+    g_free(p.c_stride);
     g_free(p.windows);
     return plan;
 }

@@ -22,6 +22,9 @@ typedef struct {
     /* Scratch bytes that a step of `rows` output rows needs, all threads together. */
     gsize (*workspace)(const DcaeProgram *program, const DcaeOp *op, guint rows,
                        gconstpointer backend_params);
+    /* Elements of a pixel of each value, multiples of 16, where they aren't the channels rounded
+     * up; NULL: they are. c_stride holds those, to be changed. */
+    void (*pixels)(const DcaeProgram *program, guint *c_stride);
     gsize element_size;           /* bytes of an activation element */
     gconstpointer backend_params; /* handed to free_rows and workspace */
     gboolean workspace_in_arena;  /* each step says where in the arena its workspace lies; else the
@@ -32,8 +35,8 @@ typedef struct {
  * image n lies n·image_bytes further. */
 typedef struct {
     guint h, w, c;
-    guint c_stride; /* elements from pixel to pixel: c rounded up to 16; lanes from c to c_stride
-                       hold 0 */
+    guint c_stride; /* elements from pixel to pixel: c rounded up to 16, and lanes from c to
+                       c_stride hold 0; or what the backend's traits say */
     guint rows; /* rows that are held at a time: h for a whole plane, fewer for a rolling band */
     gsize row_bytes; /* w · c_stride · element_size */
     gsize

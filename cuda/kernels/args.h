@@ -28,6 +28,7 @@ typedef uint64_t DcaePointer;
 #define DCAE_WIDE_TILE_N 256
 #define DCAE_WIDE_THREADS 256
 #define DCAE_WIDE_STAGES 3
+#define DCAE_ADD_TILE_M 64 /* of CONV_ADD, which has DCAE_MMA_TILE_N columns and DCAE_MMA_THREADS */
 /* Floats that a row of the finished tile in shared memory is longer than its columns: four rows of
  * eight columns, which half a warp writes, lie on different banks. */
 #define DCAE_TILE_PAD 8
@@ -40,12 +41,18 @@ typedef uint64_t DcaePointer;
 #define DCAE_MAX_HEAD_DIM 128
 
 /* Rows of a value. Channel 0 of the op at pixel (y, x) of image n of the batch is
- * data[n * image_stride + (y - row0) * row_stride + x * pixel_stride]. */
+ * data[n * image_stride + (y - row0) * row_stride + x * pixel_stride].
+ *
+ * low: in bf16 some values are sums of two numbers, the rounded value and what rounding took off it,
+ * which lies `low` elements behind it; 0: there is none. DCAE_LOW_PACKED: up to four channels, and
+ * the pixel's 16 elements are value, rest, value again and zeros. */
 typedef struct {
     DcaePointer data; /* 0: absent */
     long long row_stride, image_stride;
-    int pixel_stride, row0, h, w;
+    int pixel_stride, row0, h, w, low;
 } DcaeKernelRows;
+
+#define DCAE_LOW_PACKED 4
 
 /* How product pixels become output pixels. */
 enum {
@@ -63,7 +70,9 @@ typedef struct {
                                                  there is no norm */
     int k; /* length of the product: taps² pixels of in_padded channels, rounded up to a step */
     int columns;   /* of the product, padded to a tile */
-    int in_padded; /* channels of an input pixel, padded to 16 */
+    int in_padded; /* channels of an input pixel, padded to 16; three times those where the product
+                      takes value · weight, rest · weight and value · rest of the weight */
+    int in_wrap;   /* from this channel on they are the pixel's first again */
     int taps;      /* in one direction: 1, 2 or 3 */
     int stride, place;
     int y0, y1;        /* output rows */
@@ -73,6 +82,12 @@ typedef struct {
     int up_c;          /* UP: columns of one output pixel */
     int store_c;       /* channels of an output pixel that are written; those from out_c on are 0 */
     int act, shortcut; /* DcaeAct, DcaeShortcut */
+
+    /* Of few tiles each product is made in `splits` parts, by blocks of their own; CONV_ADD adds
+     * them in order and finishes the tiles. partial: f32 [image · phase][split][product pixels in
+     * whole tiles][columns]. */
+    int splits;
+    DcaePointer partial; /* 0 where splits is 1 */
 } DcaeKernelConv;
 
 typedef struct {

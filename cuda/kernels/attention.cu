@@ -34,7 +34,8 @@ KERNEL __launch_bounds__(DCAE_THREADS) dcae_k_attn_sum(const DcaeKernelAttnSum p
             const int pixel = i / row, c = i - pixel * row, at = p0 + pixel;
             float v = 1.0f;
             if (c < 2 * d)
-                v = to_float(pixel_at(p.in, 0, y0 + at / p.in.w, at % p.in.w)[head * 2 * d + c]);
+                v = load_one(p.in,
+                             pixel_at(p.in, 0, y0 + at / p.in.w, at % p.in.w) + head * 2 * d + c);
             kv[i] = c < d ? fmaxf(v, 0.0f) : v;
         }
         __syncthreads();
@@ -77,7 +78,8 @@ KERNEL __launch_bounds__(DCAE_THREADS) dcae_k_attn_apply(const DcaeKernelAttnApp
     for (int i = (int)threadIdx.x; i < count * d; i += DCAE_THREADS) {
         const int at = p0 + i / d;
         q[i] = fmaxf(
-            to_float(pixel_at(p.in, n, p.y0 + at / p.out.w, at % p.out.w)[head * d + i % d]), 0.0f);
+            load_one(p.in, pixel_at(p.in, n, p.y0 + at / p.out.w, at % p.out.w) + head * d + i % d),
+            0.0f);
     }
     __syncthreads();
     for (int i = (int)threadIdx.x; i < count * d; i += DCAE_THREADS) {
@@ -87,13 +89,13 @@ KERNEL __launch_bounds__(DCAE_THREADS) dcae_k_attn_apply(const DcaeKernelAttnApp
             sum = fmaf(state[k * stride + j], q[pixel * d + k], sum);
             ones = fmaf(state[k * stride + d], q[pixel * d + k], ones);
         }
-        pixel_at(p.out, n, p.y0 + at / p.out.w, at % p.out.w)[head * d + j] =
-            to_element(sum / (ones + DENOMINATOR));
+        store_one(p.out, pixel_at(p.out, n, p.y0 + at / p.out.w, at % p.out.w) + head * d + j,
+                  sum / (ones + DENOMINATOR));
     }
     const int used = p.heads * d, padding = head == p.heads - 1 ? p.store_c - used : 0;
     for (int i = (int)threadIdx.x; i < count * padding; i += DCAE_THREADS) {
         const int at = p0 + i / padding;
-        pixel_at(p.out, n, p.y0 + at / p.out.w, at % p.out.w)[used + i % padding] =
-            to_element(0.0f);
+        store_one(p.out, pixel_at(p.out, n, p.y0 + at / p.out.w, at % p.out.w) + used + i % padding,
+                  0.0f);
     }
 }

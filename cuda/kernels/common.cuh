@@ -112,6 +112,68 @@ INLINE void store4(element *p, const float v[4])
 }
 #endif
 
+/* Where the rest of a value lies; the same for a whole launch. */
+INLINE int low_of(const DcaeKernelRows &rows)
+{
+#ifdef DCAE_BF16
+    return rows.low;
+#else
+    return 0;
+#endif
+}
+
+/* One channel at p of a pixel of `rows`. */
+INLINE float load_one(const DcaeKernelRows &rows, const element *p)
+{
+    const int low = low_of(rows);
+    return low ? to_float(*p) + to_float(p[low]) : to_float(*p);
+}
+
+INLINE void store_one(const DcaeKernelRows &rows, element *p, float f)
+{
+    const int low = low_of(rows);
+    const element value = to_element(f);
+    *p = value;
+    if (low)
+        p[low] = to_element(f - to_float(value));
+    if (low == DCAE_LOW_PACKED) {
+        p[2 * DCAE_LOW_PACKED] = value;
+        p[3 * DCAE_LOW_PACKED] = to_element(0.0f);
+    }
+}
+
+/* Four channels from p on. */
+INLINE void load_four(const DcaeKernelRows &rows, const element *p, float v[4])
+{
+    const int low = low_of(rows);
+    load4(p, v);
+    if (low) {
+        float rest[4];
+        load4(p + low, rest);
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            v[i] += rest[i];
+    }
+}
+
+INLINE void store_four(const DcaeKernelRows &rows, element *p, const float v[4])
+{
+    const int low = low_of(rows);
+    store4(p, v);
+    if (low) {
+        float rest[4];
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            rest[i] = v[i] - to_float(to_element(v[i]));
+        store4(p + low, rest);
+    }
+    if (low == DCAE_LOW_PACKED) {
+        const float zeros[4] = {};
+        store4(p + 2 * DCAE_LOW_PACKED, v);
+        store4(p + 3 * DCAE_LOW_PACKED, zeros);
+    }
+}
+
 /* Pixel (y, x) of image n. */
 INLINE element *pixel_at(const DcaeKernelRows &rows, int n, int y, int x)
 {

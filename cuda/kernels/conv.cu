@@ -4,8 +4,9 @@
  * are gathered from the picture (taps outside it are zeros), columns are output channels. Every
  * output is one sum in one fixed order, whichever tile it lies in: bands come out as whole frames.
  *
- * A block makes one tile. Blocks of the same pixels follow each other, so that they share the
- * pixels in the L2 cache. grid = (tiles of pixels × tiles of columns, 1, images × phases).
+ * A block makes one tile, or a part of its sums. Blocks of the same pixels follow each other, so that
+ * they share the pixels in the L2 cache. grid = (tiles of pixels × tiles of columns, splits, images ×
+ * phases).
  */
 #include "epilogue.cuh"
 
@@ -63,7 +64,7 @@ INLINE const element *tap_inputs(const DcaeKernelConv &p, int image, Place at, c
     const int y = at.y + k.ky, x = at.x + k.kx;
     if (k.ky >= p.taps || (unsigned)y >= (unsigned)p.in.h || (unsigned)x >= (unsigned)p.in.w)
         return 0;
-    return pixel_at(p.in, image, y, x) + k.c;
+    return pixel_at(p.in, image, y, x) + (k.c < p.in_wrap ? k.c : k.c - p.in_wrap);
 }
 
 #ifdef DCAE_F32
@@ -153,7 +154,7 @@ typedef struct {
     const element *weight; /* of its first column */
 } Loader;
 
-INLINE Loader loader_init(const DcaeKernelConv &p, const Tile &t, const Shape s)
+INLINE Loader loader_init(const DcaeKernelConv &p, const Tile &t, const Shape s, int first)
 {
     const int row = (int)threadIdx.x >> 2, chunk = (int)threadIdx.x & 3, rows = s.threads / 4;
     Loader l;
@@ -161,7 +162,7 @@ INLINE Loader loader_init(const DcaeKernelConv &p, const Tile &t, const Shape s)
     for (int i = 0; i < TILE_M / rows; i++)
         l.tap[i] = first_tap(p, t, t.m0 + row + rows * i);
     l.cursor.ky = l.cursor.kx = l.cursor.c = 0;
-    cursor_add(p, &l.cursor, chunk * 8);
+    cursor_add(p, &l.cursor, first * STEP + chunk * 8);
     l.weight =
         (const element *)p.weight + ((long long)t.phase * p.columns + t.n0 + row) * p.k + chunk * 8;
     return l;
@@ -170,10 +171,10 @@ INLINE Loader loader_init(const DcaeKernelConv &p, const Tile &t, const Shape s)
 /* Loads the step at the cursor into a stage, asynchronously. Nothing where the product is through,
  * but the group is committed all the same, so that waits count steps. */
 INLINE void load_step(const DcaeKernelConv &p, const Tile &t, const Shape s, Loader *l,
-                      unsigned stage, int step)
+                      unsigned stage, int step, int end)
 {
     const int row = (int)threadIdx.x >> 2, chunk = (int)threadIdx.x & 3, rows = s.threads / 4;
-    if (step * STEP < p.k) {
+    if (step < end) {
 #pragma unroll
         for (int i = 0; i < TILE_M / rows; i++) {
             const element *from = tap_inputs(p, t.image, l->tap[i], l->cursor);
@@ -226,31 +227,63 @@ INLINE void spill_products(const float sum[4][8][4], float *tile, int row, int w
         }
 }
 
+/* Where the parts of a tile's sums lie, split 0 first; floats from split to split in *split_stride. */
+INLINE float *partial_at(const DcaeKernelConv &p, const Tile &t, long long *split_stride)
+{
+    const int tiles = (p.products + TILE_M - 1) / TILE_M;
+    *split_stride = (long long)tiles * TILE_M * p.columns;
+    return (float *)p.partial + (long long)blockIdx.z * p.splits * *split_stride +
+           (long long)t.m0 * p.columns + t.n0;
+}
+
+/* Writes a warp's part of the sums. */
+INLINE void store_partial(const float sum[4][8][4], float *to, int columns)
+{
+    const int lane = (int)threadIdx.x & 31;
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            float *at = to + (long long)(i * 16 + (lane >> 2)) * columns + j * 8 + (lane & 3) * 2;
+            *(float2 *)at = make_float2(sum[i][j][0], sum[i][j][1]);
+            *(float2 *)(at + 8 * columns) = make_float2(sum[i][j][2], sum[i][j][3]);
+        }
+}
+
 /* The tile is finished in two halves of 64 pixels: so much f32 fits where the stages were. */
 INLINE void convolve(const DcaeKernelConv &p, const Shape s)
 {
     const unsigned base = (unsigned)__cvta_generic_to_shared(dynamic_shared);
     const unsigned stage_bytes = (TILE_M + s.tile_n) * ROW_BYTES;
     const int warp = (int)threadIdx.x >> 5, steps = p.k / STEP;
+    const int share = (steps + p.splits - 1) / p.splits, first = (int)blockIdx.y * share;
+    const int end = min(first + share, steps);
     const int warp_m = (warp & 1) * WARP, warp_n = (warp >> 1) * WARP;
     Tile t = tile_of_block(p, TILE_M, s.tile_n);
-    Loader l = loader_init(p, t, s);
+    Loader l = loader_init(p, t, s, first);
     float sum[4][8][4] = {};
 
 #pragma unroll
     for (int i = 0; i < s.stages - 1; i++)
-        load_step(p, t, s, &l, base + i * stage_bytes, i);
-    for (int step = 0; step < steps; step++) {
+        load_step(p, t, s, &l, base + i * stage_bytes, first + i, end);
+    for (int step = 0; step < end - first; step++) {
         const int next = step + s.stages - 1;
         if (s.stages == 4)
             copy_async_wait(2);
         else
             copy_async_wait(1);
         __syncthreads();
-        load_step(p, t, s, &l, base + next % s.stages * stage_bytes, next);
+        load_step(p, t, s, &l, base + next % s.stages * stage_bytes, first + next, end);
         multiply_step(base + step % s.stages * stage_bytes, warp_m, warp_n, sum);
     }
     copy_async_wait(0);
+    if (s.tile_n == DCAE_MMA_TILE_N && p.partial) {
+        long long split_stride;
+        float *to = partial_at(p, t, &split_stride);
+        to += (long long)blockIdx.y * split_stride;
+        store_partial(sum, to + (long long)warp_m * p.columns + warp_n, p.columns);
+        return;
+    }
     t.data = (const float *)dynamic_shared;
     t.row = s.tile_n + DCAE_TILE_PAD;
 #pragma unroll 1
@@ -267,6 +300,30 @@ KERNEL __launch_bounds__(DCAE_MMA_THREADS, 2) dcae_k_conv(const DcaeKernelConv p
 {
     const Shape s = {DCAE_MMA_TILE_N, DCAE_MMA_THREADS, DCAE_MMA_STAGES};
     convolve(p, s);
+}
+
+/* Adds the parts of DCAE_ADD_TILE_M pixels × DCAE_MMA_TILE_N columns in order. Same grid, without
+ * splits. */
+KERNEL __launch_bounds__(DCAE_MMA_THREADS) dcae_k_conv_add(const DcaeKernelConv p)
+{
+    __shared__ __align__(16) float shared[DCAE_ADD_TILE_M * (DCAE_MMA_TILE_N + DCAE_TILE_PAD)];
+    Tile t = tile_of_block(p, DCAE_ADD_TILE_M, DCAE_MMA_TILE_N);
+    long long split_stride;
+    const float *from = partial_at(p, t, &split_stride);
+    t.data = shared;
+    t.row = DCAE_MMA_TILE_N + DCAE_TILE_PAD;
+    for (int i = (int)threadIdx.x; i < DCAE_ADD_TILE_M * DCAE_MMA_TILE_N / 4; i += DCAE_MMA_THREADS) {
+        const int m = i / (DCAE_MMA_TILE_N / 4), n = i % (DCAE_MMA_TILE_N / 4) * 4;
+        const float *at = from + (long long)m * p.columns + n;
+        float4 sum = *(const float4 *)at;
+        for (int k = 1; k < p.splits; k++) {
+            const float4 part = *(const float4 *)(at + k * split_stride);
+            sum.x += part.x, sum.y += part.y, sum.z += part.z, sum.w += part.w;
+        }
+        *(float4 *)(shared + m * t.row + n) = sum;
+    }
+    __syncthreads();
+    finish_tile(p, t, DCAE_ADD_TILE_M, DCAE_MMA_TILE_N, DCAE_MMA_THREADS);
 }
 
 /* Twice the columns: fewer loads a product, and norms of up to 256 channels. */

@@ -40,20 +40,22 @@ INLINE void depthwise(const DcaeKernelDwconv &p, const int ksize, int channels, 
     }
 }
 
-/* The same for any ksize. */
+/* The same for any ksize, and for values of two parts. */
 INLINE void depthwise_any(const DcaeKernelDwconv &p, int ksize, int channels, int n, int y, int x,
                           int c, float sum[PIXELS])
 {
     const float *weight = (const float *)p.weight + c;
     const int half = ksize / 2;
+#pragma unroll 1
     for (int ky = max(half - y, 0); ky < min(ksize, p.in.h + half - y); ky++)
+#pragma unroll 1
         for (int kx = 0; kx < ksize; kx++) {
             const float w = weight[(long long)(ky * ksize + kx) * channels];
 #pragma unroll
             for (int i = 0; i < PIXELS; i++) {
                 const int ix = x + i + kx - half;
                 if ((unsigned)ix < (unsigned)p.in.w)
-                    sum[i] = fmaf(to_float(pixel_at(p.in, n, y + ky - half, ix)[c]), w, sum[i]);
+                    sum[i] = fmaf(load_one(p.in, pixel_at(p.in, n, y + ky - half, ix) + c), w, sum[i]);
             }
         }
 }
@@ -65,9 +67,9 @@ INLINE void depthwise_start(const DcaeKernelDwconv &p, int ksize, int channels, 
 #pragma unroll
     for (int i = 0; i < PIXELS; i++)
         sum[i] = bias;
-    if (ksize == 3)
+    if (ksize == 3 && !low_of(p.in))
         depthwise(p, 3, channels, n, y, x, c, sum);
-    else if (ksize == 5)
+    else if (ksize == 5 && !low_of(p.in))
         depthwise(p, 5, channels, n, y, x, c, sum);
     else
         depthwise_any(p, ksize, channels, n, y, x, c, sum);
@@ -90,7 +92,7 @@ INLINE void depthwise_store(const DcaeKernelDwconv &p, int n, int y, int x, int 
 #pragma unroll
     for (int i = 0; i < PIXELS; i++)
         if (x + i < p.out.w)
-            out[(long long)i * p.out.pixel_stride] = to_element(sum[i]);
+            store_one(p.out, out + (long long)i * p.out.pixel_stride, sum[i]);
 }
 
 KERNEL __launch_bounds__(DCAE_THREADS, 4) dcae_k_dwconv(const DcaeKernelDwconv p)
@@ -123,12 +125,12 @@ KERNEL __launch_bounds__(DCAE_THREADS) dcae_k_grouped(const DcaeKernelGrouped p)
 #pragma unroll
             for (int j = 0; j < DCAE_GROUPED_PIXELS; j++)
                 if (x + j < p.out.w)
-                    sum[j] = fmaf(to_float(in[(long long)j * p.in.pixel_stride + k]), w, sum[j]);
+                    sum[j] = fmaf(load_one(p.in, in + (long long)j * p.in.pixel_stride + k), w, sum[j]);
         }
     }
     element *out = pixel_at(p.out, n, y, x) + c;
 #pragma unroll
     for (int j = 0; j < DCAE_GROUPED_PIXELS; j++)
         if (x + j < p.out.w)
-            out[(long long)j * p.out.pixel_stride] = to_element(sum[j]);
+            store_one(p.out, out + (long long)j * p.out.pixel_stride, sum[j]);
 }

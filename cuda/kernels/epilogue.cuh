@@ -65,21 +65,21 @@ INLINE float shortcut_one(const DcaeKernelConv &p, int image, Place at, int c)
         const element *in = pixel_at(p.in, image, at.y, at.x);
         const int group = in_c / out_c;
         for (int i = 0; i < group; i++)
-            sum += to_float(in[c * group + i]);
+            sum += load_one(p.in, in + c * group + i);
         return sum / (float)group;
     }
     if (p.shortcut == SHORTCUT_REPEAT)
-        return to_float(pixel_at(p.in, image, at.y, at.x)[c / (out_c / in_c)]);
+        return load_one(p.in, pixel_at(p.in, image, at.y, at.x) + c / (out_c / in_c));
     if (p.shortcut == SHORTCUT_DOWN_MEAN) {
         const int group = 4 * in_c / out_c;
         for (int u = c * group; u < (c + 1) * group; u++)
-            sum += to_float(
-                pixel_at(p.in, image, 2 * at.y + (u >> 1 & 1), 2 * at.x + (u & 1))[u >> 2]);
+            sum += load_one(p.in, pixel_at(p.in, image, 2 * at.y + (u >> 1 & 1), 2 * at.x + (u & 1)) +
+                                      (u >> 2));
         return sum / (float)group;
     }
     const int repeat = 4 * out_c / in_c;
-    return to_float(pixel_at(p.in, image, at.y >> 1,
-                             at.x >> 1)[(4 * c + 2 * (at.y & 1) + (at.x & 1)) / repeat]);
+    return load_one(p.in, pixel_at(p.in, image, at.y >> 1, at.x >> 1) +
+                              (4 * c + 2 * (at.y & 1) + (at.x & 1)) / repeat);
 }
 
 INLINE void add_shortcut(const DcaeKernelConv &p, int image, Place at, int c, float v[4])
@@ -115,7 +115,7 @@ INLINE void store_channels(const DcaeKernelConv &p, int image, Place at, int c, 
         const element *residual = pixel_at(p.residual, image, at.y, at.x) + c;
         float r[4];
         if (c + 4 <= p.out_c) {
-            load4(residual, r);
+            load_four(p.residual, residual, r);
 #pragma unroll
             for (int i = 0; i < 4; i++)
                 v[i] += r[i];
@@ -123,17 +123,17 @@ INLINE void store_channels(const DcaeKernelConv &p, int image, Place at, int c, 
 #pragma unroll
             for (int i = 0; i < 4; i++)
                 if (c + i < p.out_c)
-                    v[i] += to_float(residual[i]);
+                    v[i] += load_one(p.residual, residual + i);
         }
     }
     if (c + 4 <= p.store_c) {
-        store4(out, v);
+        store_four(p.out, out, v);
         return;
     }
 #pragma unroll
     for (int i = 0; i < 4; i++)
         if (c + i < p.store_c)
-            out[i] = to_element(v[i]);
+            store_one(p.out, out + i, v[i]);
 }
 
 /* ---- tiles */

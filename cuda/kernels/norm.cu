@@ -22,17 +22,17 @@ KERNEL __launch_bounds__(DCAE_THREADS) dcae_k_norm(const DcaeKernelNorm p)
     const float *weight = (const float *)p.weight, *bias = (const float *)p.bias;
     float sum = 0.0f;
     for (int c = lane; c < p.c; c += 32) {
-        const float v = to_float(in[c]);
+        const float v = load_one(p.in, in + c);
         sum = fmaf(v, v, sum);
     }
     const float scale = 1.0f / sqrtf(lanes_sum(sum, 32) / (float)p.c + NORM_EPS);
     for (int c = lane; c < p.store_c; c += 32) {
         float v = 0.0f;
         if (c < p.c) {
-            v = activate(p.act, fmaf(to_float(in[c]) * scale, weight[c], bias[c]));
+            v = activate(p.act, fmaf(load_one(p.in, in + c) * scale, weight[c], bias[c]));
             if (residual)
-                v += to_float(residual[c]);
+                v += load_one(p.residual, residual + c);
         }
-        out[c] = to_element(v);
+        store_one(p.out, out + c, v);
     }
 }

@@ -95,7 +95,8 @@ KERNEL __launch_bounds__(DCAE_THREADS) dcae_k_pixels_in(const DcaeKernelPixels p
         rgb_at(p.image, min(py, p.frame_h - 1), min(px, p.frame_w - 1), rgb);
     element *out = pixel_at(p.rows, 0, y, x);
     for (int c = 0; c < p.store_c; c++)
-        out[c] = to_element(c < min(p.c, 3) ? c == 0 ? rgb[0] : c == 1 ? rgb[1] : rgb[2] : 0.0f);
+        store_one(p.rows, out + c,
+                  c < min(p.c, 3) ? c == 0 ? rgb[0] : c == 1 ? rgb[1] : rgb[2] : 0.0f);
 }
 
 /* ---- network to picture */
@@ -112,7 +113,7 @@ INLINE bool bytes_at(const DcaeKernelPixels &p, int y, int x, float rgb[3])
     bool finite = true;
 #pragma unroll
     for (int i = 0; i < 3; i++) {
-        const float v = to_float(in[min(i, p.c - 1)]);
+        const float v = load_one(p.rows, in + min(i, p.c - 1));
         finite = finite && is_finite(v);
         rgb[i] = clamp((v + 1.0f) * 127.5f, 0.0f, 255.0f);
     }
@@ -216,7 +217,7 @@ KERNEL __launch_bounds__(DCAE_THREADS) dcae_k_latent_in(const DcaeKernelLatent p
                                      : bfloat_to_float(((const unsigned short *)p.latent)[at]);
         v *= p.scale;
     }
-    pixel_at(p.rows, 0, y, x)[c] = to_element(v);
+    store_one(p.rows, pixel_at(p.rows, 0, y, x) + c, v);
 }
 
 KERNEL __launch_bounds__(DCAE_THREADS) dcae_k_latent_out(const DcaeKernelLatent p)
@@ -226,7 +227,7 @@ KERNEL __launch_bounds__(DCAE_THREADS) dcae_k_latent_out(const DcaeKernelLatent 
     bool finite;
     if (c >= min(p.c, p.latent_c) || y >= p.out_h)
         return;
-    const float v = to_float(pixel_at(p.rows, 0, y, x)[c]) * p.scale;
+    const float v = load_one(p.rows, pixel_at(p.rows, 0, y, x) + c) * p.scale;
     const long long at = ((long long)c * p.latent_h + p.frame_y + y) * p.latent_w + p.frame_x + x;
     if (p.format == LATENT_F32) {
         ((float *)p.latent)[at] = v;
@@ -258,16 +259,17 @@ KERNEL __launch_bounds__(DCAE_THREADS) dcae_k_blend(const DcaeKernelBlend p)
     if (x >= p.out.w)
         return;
     element *out = pixel_at(p.out, n, y, x) + c;
-    float v = to_float(*out);
+    float v = load_one(p.out, out);
     if (p.blend_h) {
         const int extent = min(p.blend_h, min(p.above.h, p.out.h));
         if (y < extent && x < p.above.w)
-            v = mix(v, to_float(pixel_at(p.above, n, p.above.h - extent + y, x)[c]), y, extent);
+            v = mix(v, load_one(p.above, pixel_at(p.above, n, p.above.h - extent + y, x) + c), y,
+                    extent);
     }
     if (p.blend_w && y < p.left.h) {
         const int extent = min(p.blend_w, min(p.left.w, p.out.w));
         if (x < extent)
-            v = mix(v, to_float(pixel_at(p.left, n, y, p.left.w - extent + x)[c]), x, extent);
+            v = mix(v, load_one(p.left, pixel_at(p.left, n, y, p.left.w - extent + x) + c), x, extent);
     }
-    *out = to_element(v);
+    store_one(p.out, out, v);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Which PTX instructions some lane has executed, over all modules of the process. The report is a
- * text file of one line per instruction: hits, kernel, PTX line, text, separated by tabs. Processes
- * that name the same file add to it, so a whole test run gives one report, and lines that begin
- * with 0 are what no test executes.
+ * text file of one line per instruction: hits, module (g_str_hash() of its text), kernel, PTX line,
+ * text, separated by tabs. Processes that name the same file add to it, so a whole test run gives
+ * one report, and lines that begin with 0 are what no test executes.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,7 +17,7 @@
 #include "ptx.h"
 
 static GPtrArray *modules;  /* PtxModule, still loaded */
-static GHashTable *counted; /* "kernel\tline\ttext" -> Count, of unloaded modules */
+static GHashTable *counted; /* "module\tkernel\tline\ttext" -> Count, of unloaded modules */
 
 typedef struct {
     uint64_t hits, conflicts;
@@ -37,13 +37,14 @@ static void add_count(GHashTable *table, char *key, Count count)
 
 static void count_module(GHashTable *table, const PtxModule *m)
 {
+    const guint module = g_str_hash(m->text);
     char **lines = g_strsplit(m->text, "\n", -1);
     for (guint i = 0; i < m->lines->len; i++) {
         const uint32_t line = g_array_index(m->lines, uint32_t, i);
         const PtxKernel *k = g_array_index(m->owners, PtxKernel *, i);
         char *text = g_strstrip(g_strdelimit(g_strdup(lines[line - 1]), "\t", ' '));
         if (strcmp(text, "}")) /* the end that every kernel is given, usually behind its own ret */
-            add_count(table, g_strdup_printf("%s\t%u\t%s", k->name, line, text),
+            add_count(table, g_strdup_printf("%08x\t%s\t%u\t%s", module, k->name, line, text),
                       (Count){m->hits[i], m->conflicts[i]});
         g_free(text);
     }
@@ -134,6 +135,20 @@ void coverage_write_conflicts(FILE *f)
         if (((Count *)value)->conflicts)
             fprintf(f, "conflict,%" G_GUINT64_FORMAT ",%s\n", ((Count *)value)->conflicts,
                     g_strdelimit(key, "\t", ','));
+    g_hash_table_destroy(table);
+}
+
+SIM_EXPORT void gpusim_coverage_lines(GpusimLine line, void *data)
+{
+    GHashTable *table = collect();
+    guint n;
+    gpointer *keys = g_hash_table_get_keys_as_array(table, &n);
+    qsort(keys, n, sizeof *keys, compare_keys);
+    for (guint i = 0; i < n; i++) {
+        const Count *count = g_hash_table_lookup(table, keys[i]);
+        line(keys[i], count->hits, count->conflicts, data);
+    }
+    g_free(keys);
     g_hash_table_destroy(table);
 }
 

@@ -53,3 +53,9 @@ unsigned gpusim_report_leaks(void);
 
 /* PTX instructions of all modules loaded so far, and how many of them no lane has executed. */
 void gpusim_coverage(unsigned *instructions, unsigned *never_executed);
+
+/* Calls line() for each of them: "module\tkernel\tline\ttext", where module is g_str_hash() of the
+ * module's text in eight hexadecimal digits; how often it was executed, and its passes on shared
+ * memory beyond the least possible. */
+typedef void (*GpusimLine)(const char *text, uint64_t hits, uint64_t conflicts, void *data);
+void gpusim_coverage_lines(GpusimLine line, void *data);

@@ -236,5 +236,5 @@ bool ptx_launch(PtxKernel *kernel, const LaunchParams *params);
 void coverage_add_module(PtxModule *module);
 void coverage_drop_module(PtxModule *module);
 void coverage_write(const char *path);
-/* Instructions with bank conflicts: conflict,count,kernel,line,text. */
+/* Instructions with bank conflicts: conflict,count,module,kernel,line,text. */
 void coverage_write_conflicts(FILE *f);
