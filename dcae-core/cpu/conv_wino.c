@@ -185,6 +185,12 @@ static size_t wino_tiles(const WinoForm *f, const DcaeLayer *layer)
     return f->n_products > 6 ? 12 : 24;
 }
 
+static void wino_set_groups(WinoShape *s, size_t groups)
+{
+    s->groups = groups;
+    s->slot = groups * s->group * (MAX(s->c_blocks * s->c_block, s->padded_c) + 16) + 16;
+}
+
 static WinoShape wino_shape(const DcaeLayer *layer)
 {
     WinoShape s = {.form = &wino_forms[wino_kind(layer)]};
@@ -193,8 +199,7 @@ static WinoShape wino_shape(const DcaeLayer *layer)
     s.c_blocks = (c + s.c_block - 1) / s.c_block;
     s.padded_c = tile_padded(layer->conv_c);
     s.group = s.padded_c % VEC_PANEL ? TILE_BLOCK_ROWS : VEC_TILE_ROWS;
-    s.groups = wino_tiles(s.form, layer) / s.group;
-    s.slot = s.groups * s.group * (MAX(s.c_blocks * s.c_block, s.padded_c) + 16) + 16;
+    wino_set_groups(&s, wino_tiles(s.form, layer) / s.group);
     s.slots = s.form->first_v + s.form->v * s.form->v;
     return s;
 }
@@ -447,6 +452,18 @@ static size_t wino_blocks(const WinoShape *s, const DcaeLayer *layer, const Wino
     return MIN((MAX(blocks, wanted) + 3) / 4 * 4, groups);
 }
 
+/* The shape for the blocks of a call, which take less scratch memory where they are smaller than
+ * blocks can be. It cuts the call into the same blocks. */
+static WinoShape wino_call_shape(const DcaeCpuCall *call)
+{
+    WinoShape s = wino_shape(call->op->layer);
+    WinoGrid g = wino_grid(call);
+    size_t groups = (g.tiles + s.group - 1) / s.group;
+    size_t blocks = wino_blocks(&s, call->op->layer, &g);
+    wino_set_groups(&s, (groups + blocks - 1) / blocks);
+    return s;
+}
+
 static size_t wino_n_tasks(const DcaeCpuCall *call)
 {
     WinoShape s = wino_shape(call->op->layer);
@@ -649,9 +666,10 @@ static size_t wino_y_stride(const WinoShape *s)
     return s->padded_c + 16;
 }
 
-static gsize wino_scratch_bytes(const DcaeLayer *layer)
+static gsize wino_scratch_bytes(const DcaeCpuCall *call)
 {
-    WinoShape s = wino_shape(layer);
+    const DcaeLayer *layer = call->op->layer;
+    WinoShape s = wino_call_shape(call);
     return (s.slots * s.slot + (WINO_IN * s.form->v + 1) * WINO_RING_C +
             WINO_OUT * WINO_OUT * wino_y_stride(&s) + epilogue_scratch(layer)) *
            sizeof(float);
@@ -734,8 +752,7 @@ static gsize n_tasks(const DcaeCpuCall *call)
 
 static gsize scratch_bytes(const DcaeCpuCall *call)
 {
-    return wino_takes(call->op->layer) ? wino_scratch_bytes(call->op->layer)
-                                       : implicit_scratch_bytes(call);
+    return wino_takes(call->op->layer) ? wino_scratch_bytes(call) : implicit_scratch_bytes(call);
 }
 
 static void run(const DcaeCpuCall *call, gsize task, void *scratch)
@@ -744,7 +761,7 @@ static void run(const DcaeCpuCall *call, gsize task, void *scratch)
         implicit_run(call, task, scratch);
         return;
     }
-    WinoShape s = wino_shape(call->op->layer);
+    WinoShape s = wino_call_shape(call);
     switch (wino_kind(call->op->layer)) {
     case WINO_PLAIN:
         wino_run_kind(call, &s, task, scratch, WINO_PLAIN);
