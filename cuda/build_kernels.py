@@ -62,27 +62,35 @@ def store(folder, names, private):
 
 
 def compile_kernels(nvcc, source, precision, architectures, private):
-    """Leaves dcae_PRECISION.ptx and the cubins in the folder `private`; returns their names."""
+    """Leaves dcae_PRECISION.ptx, the cubins and what ptxas says of each (.txt: registers, spills) in the folder
+    `private`; returns the names of PTX and cubins."""
     ptx = os.path.join(private, f"dcae_{precision}.ptx")
     cubins = {arch: f"dcae_{precision}_sm_{arch}.cubin" for arch in architectures}
-    names = [os.path.basename(ptx), *cubins.values()]
+    results = [os.path.basename(ptx), *cubins.values()]
+    names = results + [name.replace(".cubin", ".txt") for name in cubins.values()]
     cache = os.environ.get("DCAE_KERNEL_CACHE")
     folder = cache and os.path.join(cache, f"{precision}-{cache_key(nvcc, source, [precision, *architectures])}")
     if folder and all(os.path.exists(os.path.join(folder, name)) for name in names):
         for name in names:
             shutil.copy(os.path.join(folder, name), private)
-        return names
+        return results
     ptxas = os.path.join(os.path.dirname(os.path.realpath(nvcc)), "ptxas")
     make_ptx(nvcc, source, precision, ptx)
 
     def assemble(arch):
-        subprocess.run([ptxas, "-O3", f"-arch=sm_{arch}", "-o", os.path.join(private, cubins[arch]), ptx], check=True)
+        cubin = os.path.join(private, cubins[arch])
+        said = subprocess.run([ptxas, "-v", "-O3", f"-arch=sm_{arch}", "-o", cubin, ptx], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True)
+        if said.returncode:
+            sys.exit(said.stdout)
+        with open(cubin.replace(".cubin", ".txt"), "w", encoding="utf-8") as f:
+            f.write(said.stdout)
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(assemble, architectures))
     if folder:
         store(folder, names, private)
-    return names
+    return results
 
 
 def embed(symbol, path, is_text):
