@@ -113,13 +113,13 @@ static void run_apply(Check *check, const Case *k, const CheckTensor *q, const C
     check_run(check, &check->build->kernels.kernel[DCAE_OP_ATTN_APPLY], &call);
 }
 
-/* stored: got went through elements. */
+/* stored: the tensor that got went through, or NULL. */
 static void compare(Check *check, const Case *k, const char *what, const double *got,
                     const double *wanted, const double *scale, gsize n, double allowed,
-                    gboolean stored)
+                    const CheckTensor *stored)
 {
     for (gsize i = 0; i < n; i++) {
-        double limit = allowed * scale[i] + (stored ? check_store_error(check, wanted[i]) : 0);
+        double limit = allowed * scale[i] + (stored ? check_store_error(stored, wanted[i]) : 0);
         if (!(fabs(got[i] - wanted[i]) <= limit))
             check_fail(check, "%s: %s %" G_GSIZE_FORMAT " is %.9g, not %.9g (%.1f tolerances)",
                        k->name, what, i, got[i], wanted[i], fabs(got[i] - wanted[i]) / limit);
@@ -135,7 +135,7 @@ static void compare_state(Check *check, const Case *k)
     for (gsize i = 0; i < n; i++)
         got[i] = k->state[i];
     def_attn_sum(kv, pixels, k->heads, k->d, wanted, scale);
-    compare(check, k, "state", got, wanted, scale, n, tolerance(pixels), FALSE);
+    compare(check, k, "state", got, wanted, scale, n, tolerance(pixels), NULL);
 }
 
 static void compare_out(Check *check, const Case *k)
@@ -147,7 +147,7 @@ static void compare_out(Check *check, const Case *k)
     for (gsize i = 0; i < n_state; i++)
         state[i] = k->state[i];
     def_attn_apply(q, (gsize)k->h * k->w, k->heads, k->d, state, wanted, scale);
-    compare(check, k, "output", got, wanted, scale, n, tolerance(k->d), TRUE);
+    compare(check, k, "output", got, wanted, scale, n, tolerance(k->d), k->out);
 }
 
 static void check_bands(Check *check, const Case *k)

@@ -121,7 +121,7 @@ static void compare(Check *check, const Case *k)
     k->check->define(&def);
     for (gsize i = 0; i < n; i++) {
         double error = fabs(got[i] - def.out[i]);
-        double limit = allowed * def.scale[i] + check_store_error(check, def.out[i]);
+        double limit = allowed * def.scale[i] + check_store_error(k->out, def.out[i]);
         if (!(error <= limit))
             check_fail(check,
                        "%s: pixel (%" G_GSIZE_FORMAT ", %" G_GSIZE_FORMAT

@@ -27,7 +27,7 @@ typedef struct {
 
 /* A value in memory as the plan would lay it out: rows [row0, row0 + rows) of it, whole pixels of
  * value_c channels rounded up to 16, between guard bytes. The op uses channels [c0, c0 + c).
- * Elements are floats or bf16, as the build wants them. */
+ * Elements are floats or bf16, as the build wants them; bf16 in one or two parts, by chance. */
 typedef struct {
     DcaeRows rows;
     guint value_c, c0, n_rows;
@@ -62,12 +62,16 @@ double *check_dense(const CheckTensor *tensor);
 /* Fails where the band's elements differ from those of its rows in the whole. */
 void check_same(Check *check, const char *name, const CheckTensor *whole, const CheckTensor *band);
 
-/* x as an element of the build holds it. */
-double check_round(const Check *check, float x);
-/* How far off x may be for being stored as an element; f32's share is in the kernels' own
- * tolerances. */
-double check_store_error(const Check *check, double x);
+/* The same in one part. */
+CheckTensor *check_tensor_new_plain(const Check *check, guint h, guint w, guint value_c, guint c0,
+                                    guint c, guint row0, guint n_rows);
+/* x as an element of the tensor holds it. */
+double check_round(const CheckTensor *tensor, float x);
+/* How far off x may be for being stored; f32's share is in the kernels' own tolerances. */
+double check_store_error(const CheckTensor *tensor, double x);
 gboolean check_is_bf16(const Check *check);
+/* x, rounded to bf16 where the build's products take such weights. */
+float check_round_weight(const Check *check, float x);
 
 typedef enum { CHECK_NORMAL, CHECK_ZERO, CHECK_CONSTANT, CHECK_MIXED, CHECK_N_FILLS } CheckFill;
 

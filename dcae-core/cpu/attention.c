@@ -28,26 +28,26 @@ static inline gsize round_up(gsize n)
 /* Where x and out of a product lie: in rows of a picture, or in scratch memory. */
 typedef enum { ELEMENTS, FLOATS } Place;
 
-VEC_INLINE float place_get(const void *p, gsize i, Place place)
+VEC_INLINE float place_get(const void *p, gsize i, Place place, gsize low)
 {
-    return place == FLOATS ? ((const float *)p)[i] : elem_get((const elem_t *)p + i);
+    return place == FLOATS ? ((const float *)p)[i] : elem_get_sum((const elem_t *)p + i, low);
 }
 
-VEC_INLINE void place_store(void *p, gsize i, vec v, gsize lanes, Place place)
+VEC_INLINE void place_store(void *p, gsize i, vec v, gsize lanes, Place place, gsize low)
 {
     elem_t *elements = (elem_t *)p + i;
     if (place == FLOATS)
         vec_store((float *)p + i, v);
     else if (lanes == VEC_WIDTH)
-        elem_store(elements, v);
+        elem_store_sum(elements, low, v);
     else
-        elem_store_n(elements, v, lanes);
+        elem_store_sum_n(elements, low, v, lanes);
 }
 
 /* `vecs` vectors of the product below, or `lanes` lanes of one. */
 VEC_INLINE void product_tile(const void *x, gsize x_stride, const float *w, gsize w_stride,
                              gsize inputs, int pixels, int vecs, gsize lanes, void *out, gsize at,
-                             gsize out_stride, Place place)
+                             gsize out_stride, Place place, gsize in_low, gsize out_low)
 {
     vec sum[TILE * 2];
     VEC_UNROLL
@@ -56,29 +56,31 @@ VEC_INLINE void product_tile(const void *x, gsize x_stride, const float *w, gsiz
     for (gsize i = 0; i < inputs; i++, w += w_stride) {
         VEC_UNROLL
         for (int t = 0; t < pixels * vecs; t++)
-            sum[t] = vec_fma(vec_set1(place_get(x, t / vecs * x_stride + i, place)),
+            sum[t] = vec_fma(vec_set1(place_get(x, t / vecs * x_stride + i, place, in_low)),
                              vec_load(w + t % vecs * VEC_WIDTH), sum[t]);
     }
     VEC_UNROLL
     for (int t = 0; t < pixels * vecs; t++)
-        place_store(out, t / vecs * out_stride + at + t % vecs * VEC_WIDTH, sum[t], lanes, place);
+        place_store(out, t / vecs * out_stride + at + t % vecs * VEC_WIDTH, sum[t], lanes, place,
+                    out_low);
 }
 
 /* out[p][0..n) = sum over i of x[p][i] · w[i][0..n) for `pixels` pixels. w: [inputs][w_stride],
  * padded with zeros to whole vectors. n of FLOATS is whole vectors. */
 VEC_INLINE void product(const void *x, gsize x_stride, const float *w, gsize w_stride, gsize inputs,
-                        int pixels, void *out, gsize out_stride, gsize n, Place place)
+                        int pixels, void *out, gsize out_stride, gsize n, Place place, gsize in_low,
+                        gsize out_low)
 {
     gsize j = 0;
     for (; j + 2 * VEC_WIDTH <= n; j += 2 * VEC_WIDTH)
         product_tile(x, x_stride, w + j, w_stride, inputs, pixels, 2, VEC_WIDTH, out, j, out_stride,
-                     place);
+                     place, in_low, out_low);
     for (; j + VEC_WIDTH <= n; j += VEC_WIDTH)
         product_tile(x, x_stride, w + j, w_stride, inputs, pixels, 1, VEC_WIDTH, out, j, out_stride,
-                     place);
+                     place, in_low, out_low);
     if (j < n)
         product_tile(x, x_stride, w + j, w_stride, inputs, pixels, 1, n - j, out, j, out_stride,
-                     place);
+                     place, in_low, out_low);
 }
 
 /* ---- GROUPED_LINEAR: packed [group][input][outputs rounded up] */
@@ -130,12 +132,12 @@ static void grouped_run(const DcaeCpuCall *call, gsize task, void *scratch)
         for (gsize g = g0; g < g1; g++)
             product(in + x * in_stride + g * inputs, in_stride, call->packed + g * inputs * stride,
                     stride, inputs, TILE, out + x * out_stride + g * outputs, out_stride, outputs,
-                    ELEMENTS);
+                    ELEMENTS, call->in.low, call->out.low);
     for (; x < w; x++)
         for (gsize g = g0; g < g1; g++)
             product(in + x * in_stride + g * inputs, in_stride, call->packed + g * inputs * stride,
                     stride, inputs, 1, out + x * out_stride + g * outputs, out_stride, outputs,
-                    ELEMENTS);
+                    ELEMENTS, call->in.low, call->out.low);
     gsize padding = g1 == layer->groups ? dcae_out_padding(call) : 0;
     for (x = 0; padding > 0 && x < w; x++)
         memset(dcae_rows_at(&call->out, y, x) + call->out.c, 0, padding * sizeof(elem_t));
@@ -164,8 +166,8 @@ static void load_chunk(const DcaeCpuCall *call, gsize head, guint y, guint x, gs
             __builtin_prefetch(in + AHEAD * call->in.pixel_stride + i);
         for (gsize i = 0; i < d; i += VEC_WIDTH) {
             gsize lanes = MIN(d - i, VEC_WIDTH);
-            vec_store(chunk + i, vec_max(vec_zero(), elem_load_n(in + i, lanes)));
-            vec_store(chunk + padded + i, elem_load_n(in + d + i, lanes));
+            vec_store(chunk + i, vec_max(vec_zero(), elem_load_sum_n(in + i, call->in.low, lanes)));
+            vec_store(chunk + padded + i, elem_load_sum_n(in + d + i, call->in.low, lanes));
         }
     }
 }
@@ -249,16 +251,18 @@ VEC_INLINE void apply_tile(const DcaeCpuCall *call, gsize head, guint y, guint x
     for (int p = 0; p < pixels; p++) {
         const elem_t *in = dcae_rows_at(&call->in, y, x + p) + head * d;
         for (gsize i = 0; i < d; i += VEC_WIDTH)
-            vec_store(q + p * padded + i,
-                      vec_max(vec_zero(), elem_load_n(in + i, MIN(d - i, VEC_WIDTH))));
+            vec_store(
+                q + p * padded + i,
+                vec_max(vec_zero(), elem_load_sum_n(in + i, call->in.low, MIN(d - i, VEC_WIDTH))));
     }
-    product(q, padded, state, stride, d, pixels, sums, stride, stride, FLOATS);
+    product(q, padded, state, stride, d, pixels, sums, stride, stride, FLOATS, 0, 0);
     for (int p = 0; p < pixels; p++) {
         elem_t *out = dcae_rows_at(&call->out, y, x + p) + head * d;
         vec denominator = vec_set1(sums[p * stride + d] + DENOMINATOR);
         for (gsize i = 0; i < d; i += VEC_WIDTH)
-            elem_store_n(out + i, vec_div(vec_load(sums + p * stride + i), denominator),
-                         MIN(d - i, VEC_WIDTH));
+            elem_store_sum_n(out + i, call->out.low,
+                             vec_div(vec_load(sums + p * stride + i), denominator),
+                             MIN(d - i, VEC_WIDTH));
     }
 }
 

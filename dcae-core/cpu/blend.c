@@ -19,18 +19,21 @@ static gsize scratch_bytes(const DcaeCpuCall *call)
 
 /* to = from · (1 - i/extent) + to · i/extent, for n pixels' c channels. The weights are rounded to
  * f32 from double, as PyTorch does with Python's numbers. */
-static inline void mix(elem_t *to, const elem_t *from, gsize c, guint i, guint extent)
+static inline void mix(elem_t *to, gsize to_low, const elem_t *from, gsize from_low, gsize c,
+                       guint i, guint extent)
 {
     vec a = vec_set1((float)(1.0 - (double)i / extent));
     vec b = vec_set1((float)((double)i / extent));
     gsize k = 0;
     for (; k + VEC_WIDTH <= c; k += VEC_WIDTH)
-        elem_store(to + k, vec_add(vec_mul(elem_load(from + k), a), vec_mul(elem_load(to + k), b)));
+        elem_store_sum(to + k, to_low,
+                       vec_add(vec_mul(elem_load_sum(from + k, from_low), a),
+                               vec_mul(elem_load_sum(to + k, to_low), b)));
     if (k < c)
-        elem_store_n(to + k,
-                     vec_add(vec_mul(elem_load_n(from + k, c - k), a),
-                             vec_mul(elem_load_n(to + k, c - k), b)),
-                     c - k);
+        elem_store_sum_n(to + k, to_low,
+                         vec_add(vec_mul(elem_load_sum_n(from + k, from_low, c - k), a),
+                                 vec_mul(elem_load_sum_n(to + k, to_low, c - k), b)),
+                         c - k);
 }
 
 static void run(const DcaeCpuCall *call, gsize task, void *scratch)
@@ -41,14 +44,14 @@ static void run(const DcaeCpuCall *call, gsize task, void *scratch)
     if (op->above != DCAE_NO_VALUE) {
         guint extent = MIN(op->blend_h, MIN(above->h, out->h));
         for (guint x = 0; y < extent && x < MIN(above->w, out->w); x++)
-            mix(dcae_rows_at(out, y, x), dcae_rows_at(above, above->h - extent + y, x), out->c, y,
-                extent);
+            mix(dcae_rows_at(out, y, x), out->low, dcae_rows_at(above, above->h - extent + y, x),
+                above->low, out->c, y, extent);
     }
     if (op->left != DCAE_NO_VALUE && y < left->h) {
         guint extent = MIN(op->blend_w, MIN(left->w, out->w));
         for (guint x = 0; x < extent; x++)
-            mix(dcae_rows_at(out, y, x), dcae_rows_at(left, y, left->w - extent + x), out->c, x,
-                extent);
+            mix(dcae_rows_at(out, y, x), out->low, dcae_rows_at(left, y, left->w - extent + x),
+                left->low, out->c, x, extent);
     }
 }
 

@@ -269,34 +269,47 @@ VEC_INLINE void four_store(float *p, size_t stride, Four t)
     vec_store(p + 3 * stride, t.v3);
 }
 
+/* Of input i; the ring has none. */
+VEC_INLINE size_t wino_low(const size_t *low, size_t i)
+{
+    return low ? low[i] : 0;
+}
+
 /* elements: p is not of the ring, whose vectors are whole, but of a picture. */
-VEC_INLINE vec wino_load(const void *p, size_t k, size_t lanes, const int elements)
+VEC_INLINE vec wino_load(const void *p, size_t low, size_t k, size_t lanes, const int elements)
 {
     if (!elements)
         return vec_load((const float *)p + k);
     const elem_t *from = (const elem_t *)p + k;
-    return lanes < VEC_WIDTH ? elem_load_n(from, lanes) : elem_load(from);
+    return lanes < VEC_WIDTH ? elem_load_sum_n(from, low, lanes) : elem_load_sum(from, low);
 }
 
 /* d[i]: where input i is, see wino_load(); v: the transformed ones, `stride` floats apart. */
-VEC_INLINE void wino_in(const void *const *d, size_t k, size_t lanes, const int elements, float *v,
-                        size_t stride, const WinoKind kind)
+VEC_INLINE void wino_in(const void *const *d, const size_t *low, size_t k, size_t lanes,
+                        const int elements, float *v, size_t stride, const WinoKind kind)
 {
     if (kind == WINO_DOWN) {
-        Four odd = {wino_load(d[0], k, lanes, elements), wino_load(d[2], k, lanes, elements),
-                    wino_load(d[4], k, lanes, elements), wino_load(d[6], k, lanes, elements)};
-        vec last = wino_load(d[8], k, lanes, elements);
+        Four odd = {wino_load(d[0], wino_low(low, 0), k, lanes, elements),
+                    wino_load(d[2], wino_low(low, 2), k, lanes, elements),
+                    wino_load(d[4], wino_low(low, 4), k, lanes, elements),
+                    wino_load(d[6], wino_low(low, 6), k, lanes, elements)};
+        vec last = wino_load(d[8], wino_low(low, 8), k, lanes, elements);
         vec rest = vec_fnma(vec_set1(2.5f), odd.v2, last);
         four_store(v, stride, wino_in_down(odd));
         vec_store(v + 4 * stride, vec_fma(vec_set1(0.5625f), odd.v0, rest));
-        Four even = {wino_load(d[1], k, lanes, elements), wino_load(d[3], k, lanes, elements),
-                     wino_load(d[5], k, lanes, elements), wino_load(d[7], k, lanes, elements)};
+        Four even = {wino_load(d[1], wino_low(low, 1), k, lanes, elements),
+                     wino_load(d[3], wino_low(low, 3), k, lanes, elements),
+                     wino_load(d[5], wino_low(low, 5), k, lanes, elements),
+                     wino_load(d[7], wino_low(low, 7), k, lanes, elements)};
         four_store(v + 5 * stride, stride, wino_in_down(even));
         return;
     }
-    Six six = {wino_load(d[0], k, lanes, elements), wino_load(d[1], k, lanes, elements),
-               wino_load(d[2], k, lanes, elements), wino_load(d[3], k, lanes, elements),
-               wino_load(d[4], k, lanes, elements), wino_load(d[5], k, lanes, elements)};
+    Six six = {wino_load(d[0], wino_low(low, 0), k, lanes, elements),
+               wino_load(d[1], wino_low(low, 1), k, lanes, elements),
+               wino_load(d[2], wino_low(low, 2), k, lanes, elements),
+               wino_load(d[3], wino_low(low, 3), k, lanes, elements),
+               wino_load(d[4], wino_low(low, 4), k, lanes, elements),
+               wino_load(d[5], wino_low(low, 5), k, lanes, elements)};
     six = kind == WINO_UP ? wino_in_up(six) : wino_in_plain(six);
     four_store(v, stride, (Four){six.v0, six.v1, six.v2, six.v3});
     vec_store(v + 4 * stride, six.v4);
@@ -510,20 +523,22 @@ VEC_INLINE void wino_column(const WinoInput *w, gssize y, gssize x, size_t c, si
     const DcaeRows *in = &w->call->in;
     const WinoForm *f = &wino_forms[kind];
     const void *row[WINO_IN];
+    size_t low[WINO_IN];
     if (x < 0 || x >= (gssize)in->w) {
         memset(to, 0, f->v * WINO_RING_C * sizeof *to);
         return;
     }
     for (size_t i = 0; i < f->in; i++) {
         gssize at = y + (gssize)i;
-        row[i] =
-            at < 0 || at >= (gssize)in->h ? w->zeros : rows_pixel(in, (size_t)at, (size_t)x) + c;
+        gboolean inside = at >= 0 && at < (gssize)in->h;
+        row[i] = inside ? rows_pixel(in, (size_t)at, (size_t)x) + c : w->zeros;
+        low[i] = inside ? in->low : 0;
     }
     size_t k = 0;
     for (; k + VEC_WIDTH <= channels; k += VEC_WIDTH)
-        wino_in(row, k, VEC_WIDTH, 1, to + k, WINO_RING_C, kind);
+        wino_in(row, low, k, VEC_WIDTH, 1, to + k, WINO_RING_C, kind);
     if (k < channels)
-        wino_in(row, k, channels - k, 1, to + k, WINO_RING_C, kind);
+        wino_in(row, low, k, channels - k, 1, to + k, WINO_RING_C, kind);
 }
 
 /* Transforms the ring's columns from `first` on across, into a tile's place. */
@@ -537,7 +552,8 @@ VEC_INLINE void wino_across(const WinoInput *w, size_t first, size_t channels, f
         column[i] = wino_ring(w, first + i);
     for (size_t r = 0; r < f->v; r++)
         for (size_t k = 0; k < channels; k += VEC_WIDTH)
-            wino_in(column, r * WINO_RING_C + k, VEC_WIDTH, 0, v + r * f->v * slot + k, slot, kind);
+            wino_in(column, NULL, r * WINO_RING_C + k, VEC_WIDTH, 0, v + r * f->v * slot + k, slot,
+                    kind);
 }
 
 /* Channels [c, c + channels) of all tiles of the block; they lie within one block of channels. */

@@ -138,6 +138,28 @@ static gsize workspace(const DcaeProgram *program, const DcaeOp *op, guint rows,
     return scratch_stride(&kernels.kernel[op->kind], &call) * params->threads;
 }
 
+/* bf16: which values keep what rounding takes off them, in a second part of their pixels. Sums over
+ * few channels show every rounding, and narrow values are small beside others. The stream that
+ * residuals are added to is rounded again in each block, which sums up; on the largest planes,
+ * which the peak of memory is made of, it stays in one part. */
+static void two_parts(const DcaeProgram *program, guint *c_stride)
+{
+    gsize largest = 0;
+    for (guint v = 0; v < program->n_values; v++)
+        if (!program->values[v].state)
+            largest = MAX(largest, (gsize)program->values[v].h * program->values[v].w);
+    for (guint i = 0; i < program->n_ops; i++) {
+        const DcaeOp *op = &program->ops[i];
+        if (op->out != DCAE_NO_VALUE && program->values[op->out].c <= DCAE_CPU_NARROW)
+            c_stride[op->out] = 2 * dcae_round_up(program->values[op->out].c, 16);
+        if (op->residual == DCAE_NO_VALUE)
+            continue;
+        const DcaeValue *residual = &program->values[op->residual];
+        if ((gsize)residual->h * residual->w <= largest / 4)
+            c_stride[op->residual] = 2 * dcae_round_up(residual->c, 16);
+    }
+}
+
 static void traits(const DcaeBackendParams *params, DcaeTraits *traits)
 {
     DcaeCpuKernels kernels;
@@ -146,6 +168,7 @@ static void traits(const DcaeBackendParams *params, DcaeTraits *traits)
         .row_align = row_align,
         .free_rows = free_rows,
         .workspace = workspace,
+        .pixels = kernels.element_size == 2 ? two_parts : NULL,
         .element_size = kernels.element_size,
         .backend_params = params,
         .workspace_in_arena = TRUE,

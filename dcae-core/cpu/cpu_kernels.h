@@ -14,6 +14,9 @@
 #include "../dcae_backend.h"
 #include "../dcae_layer_weights.h"
 
+/* In bf16, values of so many channels and products of them are kept to more than 8 bits. */
+#define DCAE_CPU_NARROW 64
+
 /* Rows of a value as they lie in memory: channel `c0` of pixel (y, x) of the picture is element
  * (y - row0) * row_stride + x * pixel_stride of data, strides in elements, data already moved to
  * c0. What an element is the table says (DcaeCpuKernels). Rows that the caller did not provide are

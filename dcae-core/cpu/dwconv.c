@@ -76,6 +76,8 @@ typedef struct {
     const elem_t *base;
     gsize row_stride, pixel_stride;
     const elem_t *const *border; /* NULL: base and strides */
+    const elem_t *zeros;         /* stands for pixels outside */
+    gsize low;                   /* DcaeRows */
 } Taps;
 
 static inline const elem_t *tap(const Taps *taps, int ksize, int tile, int ky, int x)
@@ -99,10 +101,12 @@ VEC_INLINE void tile_sum(const Taps *taps, int ksize, int tile, int vecs, const 
         const float *weight = packed + (1 + ky * ksize) * VEC_WIDTH;
         VEC_UNROLL
         for (int x = 0; x < tile + ksize - 1; x++) {
-            const elem_t *p = tap(taps, ksize, tile, ky, x) + c;
+            const elem_t *pixel = tap(taps, ksize, tile, ky, x), *p = pixel + c;
+            gsize low = pixel == taps->zeros ? 0 : taps->low;
             VEC_UNROLL
             for (int v = 0; v < vecs; v++) {
-                vec in = n == VEC_WIDTH ? elem_load(p + v * VEC_WIDTH) : elem_load_n(p, n);
+                vec in = n == VEC_WIDTH ? elem_load_sum(p + v * VEC_WIDTH, low)
+                                        : elem_load_sum_n(p, low, n);
                 VEC_UNROLL
                 for (int kx = 0; kx < ksize; kx++)
                     if (x - kx >= 0 && x - kx < tile)
@@ -131,9 +135,9 @@ VEC_INLINE void tile_finish(const DcaeCpuCall *call, const Taps *a, const Taps *
     for (int t = 0; t < tile * vecs; t++) {
         elem_t *to = out + t / vecs * call->out.pixel_stride + c + t % vecs * VEC_WIDTH;
         if (n == VEC_WIDTH)
-            elem_store(to, sum[t]);
+            elem_store_sum(to, call->out.low, sum[t]);
         else
-            elem_store_n(to, sum[t], n);
+            elem_store_sum_n(to, call->out.low, sum[t], n);
     }
 }
 
@@ -159,7 +163,8 @@ VEC_INLINE void inner_tile(const DcaeCpuCall *call, int ksize, gsize c0, gsize c
     int half = ksize / 2;
     Taps a = {.base = dcae_rows_at(&call->in, y - half, x - half) + c0,
               .row_stride = call->in.row_stride,
-              .pixel_stride = call->in.pixel_stride};
+              .pixel_stride = call->in.pixel_stride,
+              .low = call->in.low};
     Taps gate = a;
     gate.base += call->out.c;
     tile_chunk(call, &a, call->op->layer->gate ? &gate : NULL, ksize, TILE, c0, c1, y, x);
@@ -177,7 +182,8 @@ VEC_INLINE void border_tile(const DcaeCpuCall *call, int ksize, int tile, gsize 
         pixels[i] = inside ? dcae_rows_at(&call->in, (guint)py, (guint)px) + c0 : zeros;
         gates[i] = inside ? pixels[i] + call->out.c : zeros;
     }
-    Taps a = {.border = pixels}, gate = {.border = gates};
+    Taps a = {.border = pixels, .zeros = zeros, .low = call->in.low}, gate = a;
+    gate.border = gates;
     tile_chunk(call, &a, call->op->layer->gate ? &gate : NULL, ksize, tile, c0, c1, y, x);
 }
 
@@ -217,8 +223,8 @@ static inline vec any_vector(const DcaeCpuCall *call, gsize part, gsize c, gsize
                 continue;
             const elem_t *p =
                 dcae_rows_at(&call->in, (guint)py, (guint)px) + part * call->out.c + c;
-            sum = vec_fma(elem_load_n(p, n), vec_load(packed + (1 + ky * ksize + kx) * VEC_WIDTH),
-                          sum);
+            sum = vec_fma(elem_load_sum_n(p, call->in.low, n),
+                          vec_load(packed + (1 + ky * ksize + kx) * VEC_WIDTH), sum);
         }
     }
     return sum;
@@ -233,7 +239,7 @@ static void any_block(const DcaeCpuCall *call, gsize c0, gsize c1, guint y0, gui
                 vec sum = any_vector(call, 0, c, n, y, x);
                 if (call->op->layer->gate)
                     sum = vec_mul(sum, vec_silu(any_vector(call, 1, c, n, y, x)));
-                elem_store_n(dcae_rows_at(&call->out, y, x) + c, sum, n);
+                elem_store_sum_n(dcae_rows_at(&call->out, y, x) + c, call->out.low, sum, n);
             }
 }
 

@@ -7,13 +7,12 @@
  *
  *   elem_t                    an element of an activation
  *   ELEM_WORD                 elements in 32 bits: a word, what a lane of a matrix product takes
- *   elem_words(n)             words of n elements
  *   elem_load, _load_n        VEC_WIDTH elements, or the first n, as f32; other lanes read as 0
  *   elem_store, _store_n      the same back, rounded to nearest even; NaN stays NaN
  *   elem_get, elem_set        one element
  *   elem_copy(to, from)       VEC_WIDTH elements as they are
  *   elem_pack(to, x)          ELEM_WORD floats into one word
- *   elem_load_sum, _load_sum_n, _get_sum, _store_sum, _store_sum_n
+ *   elem_load_sum, _load_sum_n, _store_sum, _store_sum_n, _get_sum, _set_sum
  *                             the same for an element kept in two: the rounded one, and `low`
  * elements further what rounding took off it; low 0: there is none elem_dot(a, b, c)         c +
  * the products of the words' elements, a chain of vec_fma from the last element to the first
@@ -218,6 +217,12 @@ VEC_INLINE float elem_get_sum(const elem_t *p, size_t low)
 {
     return ELEM_HAS_LOW(low) ? elem_get(p) + elem_get(p + low) : elem_get(p);
 }
+VEC_INLINE void elem_set_sum(elem_t *p, size_t low, float x)
+{
+    elem_set(p, x);
+    if (ELEM_HAS_LOW(low))
+        elem_set(p + low, x - elem_get(p));
+}
 VEC_INLINE void elem_store_sum(elem_t *p, size_t low, vec v)
 {
     elem_store(p, v);
@@ -229,11 +234,6 @@ VEC_INLINE void elem_store_sum_n(elem_t *p, size_t low, vec v, size_t n)
     elem_store_n(p, v, n);
     if (ELEM_HAS_LOW(low))
         elem_store_n(p + low, vec_sub(v, elem_load_n(p, n)), n);
-}
-
-VEC_INLINE size_t elem_words(size_t n)
-{
-    return (n + ELEM_WORD - 1) / ELEM_WORD;
 }
 
 #endif

@@ -5,8 +5,9 @@
  * block's products are in the cache. Takes every field of DcaeLayer. A convolution behind a
  * nearest-neighbour enlargement is four 2×2 convolutions, one per parity of the output pixel.
  *
- * Where activations are bf16 the products are of words, two elements along k each: k counts
- * elements, what lies in memory words.
+ * Where activations are bf16 the products are of words, two elements along k each, k counts
+ * elements and what lies in memory words. Layers of few channels stay with products of floats:
+ * their sums are so short that each rounding shows, and they take no time.
  *
  * Packed: for each phase, for each block of k: panels of columns (tile.h); then epilogue.h's
  * arrays.
@@ -17,12 +18,13 @@
 #include "epilogue.h"
 #include "tile.h"
 
-#define IMPLICIT_K (512 * ELEM_WORD) /* most of k in a block */
-#define IMPLICIT_COLUMNS 512         /* columns of a block where not all are needed at once */
-#define IMPLICIT_FEW_COLUMNS 256     /* the same where there would be few blocks */
-#define IMPLICIT_ROWS 96             /* rows of a block */
+#define IMPLICIT_K 512           /* most words of k in a block */
+#define IMPLICIT_COLUMNS 512     /* columns of a block where not all are needed at once */
+#define IMPLICIT_FEW_COLUMNS 256 /* the same where there would be few blocks */
+#define IMPLICIT_ROWS 96         /* rows of a block */
 
 typedef struct {
+    size_t word;     /* elements of a word: ELEM_WORD or 1 */
     size_t taps;     /* in one direction: 1, 2 or 3 */
     size_t phases;   /* 4 behind a nearest-neighbour enlargement */
     size_t k;        /* taps² · in_c */
@@ -34,14 +36,21 @@ typedef struct {
     size_t rows;     /* of a block, at most; multiple of TILE_BLOCK_ROWS */
 } ImplicitShape;
 
+/* Words of n elements along k. */
+static inline size_t implicit_words(const ImplicitShape *s, size_t n)
+{
+    return (n + s->word - 1) / s->word;
+}
+
 static inline ImplicitShape implicit_shape(const DcaeLayer *layer)
 {
-    ImplicitShape s = {.taps = layer->nearest2 ? 2 : layer->ksize,
+    ImplicitShape s = {.word = layer->in_c <= DCAE_CPU_NARROW ? 1 : ELEM_WORD,
+                       .taps = layer->nearest2 ? 2 : layer->ksize,
                        .phases = layer->nearest2 ? 4 : 1};
     s.k = s.taps * s.taps * layer->in_c;
-    size_t blocks = (s.k + IMPLICIT_K - 1) / IMPLICIT_K;
-    s.k_block = elem_words((s.k + blocks - 1) / blocks) * ELEM_WORD;
-    s.k_words = elem_words(s.k);
+    size_t k_max = IMPLICIT_K * s.word, blocks = (s.k + k_max - 1) / k_max;
+    s.k_block = implicit_words(&s, (s.k + blocks - 1) / blocks) * s.word;
+    s.k_words = implicit_words(&s, s.k);
     s.padded_c = tile_padded(layer->conv_c);
     s.whole = layer->norm == DCAE_NORM_RMS || layer->shuffle != DCAE_SHUFFLE_NONE ||
               layer->shortcut != DCAE_SHORTCUT_NONE;
@@ -88,7 +97,7 @@ static inline void implicit_pack_words(const DcaeLayer *layer, const float *weig
     for (size_t i = 0; i < n; i++, column++) {
         float x[ELEM_WORD] = {0};
         size_t tap = k / layer->in_c, c = k % layer->in_c;
-        for (size_t e = 0; e < ELEM_WORD && k + e < s->k && column < layer->conv_c; e++) {
+        for (size_t e = 0; e < s->word && k + e < s->k && column < layer->conv_c; e++) {
             x[e] = implicit_weight(layer, weight, epilogue_channel(layer, column), p, tap / s->taps,
                                    tap % s->taps, c);
             if (++c == layer->in_c) {
@@ -96,7 +105,10 @@ static inline void implicit_pack_words(const DcaeLayer *layer, const float *weig
                 tap++;
             }
         }
-        elem_pack(to + i, x);
+        if (s->word == 1)
+            to[i] = x[0];
+        else
+            elem_pack(to + i, x);
     }
 }
 
@@ -109,7 +121,7 @@ static inline void implicit_pack(const DcaeLayer *layer, const DcaeLayerWeights 
             size_t k1 = MIN(k0 + s.k_block, s.k);
             for (size_t j = 0; j < s.padded_c; j += VEC_PANEL) {
                 size_t width = MIN(s.padded_c - j, VEC_PANEL);
-                for (size_t k = k0; k < k1; k += ELEM_WORD, packed += width)
+                for (size_t k = k0; k < k1; k += s.word, packed += width)
                     implicit_pack_words(layer, weights->weight, &s, p, k, j, width, packed);
             }
         }
@@ -260,7 +272,8 @@ static inline Gather implicit_gather_start(const DcaeCpuCall *call, const Implic
                     .tap_y = tap / s->taps,
                     .tap_x = tap % s->taps,
                     .c = k0 % in_c,
-                    .whole_vecs = call->in.pixel_stride - call->op->in_c0 >= tile_padded(in_c)};
+                    .whole_vecs =
+                        dcae_rows_lanes(&call->in) - call->op->in_c0 >= tile_padded(in_c)};
 }
 
 /* Copies n elements; behind both to and from there is room for a vector where whole is set. */
@@ -278,9 +291,24 @@ VEC_INLINE void copy_elements(elem_t *to, const elem_t *from, size_t n, gboolean
         to[i] = from[i];
 }
 
-/* a[k1 - k0]: the inputs of one product pixel, taps in order, channels within. A last word is
- * filled up with zeros. */
-VEC_INLINE void implicit_gather(const Gather *g, Place at, elem_t *a)
+/* The same as floats. */
+VEC_INLINE void copy_floats(float *to, const elem_t *from, size_t low, size_t n, gboolean whole)
+{
+    size_t i = 0;
+    if (whole) {
+        for (; i < n; i += VEC_WIDTH)
+            vec_store(to + i, elem_load_sum(from + i, low));
+        return;
+    }
+    for (; i + VEC_WIDTH <= n; i += VEC_WIDTH)
+        vec_store(to + i, elem_load_sum(from + i, low));
+    for (; i < n; i++)
+        to[i] = elem_get_sum(from + i, low);
+}
+
+/* a[k1 - k0]: the inputs of one product pixel, taps in order, channels within; as elements in
+ * words, of which the last is filled up with zeros, or as floats. */
+VEC_INLINE void implicit_gather(const Gather *g, Place at, float *a, const int words)
 {
     const DcaeRows *in = &g->call->in;
     const DcaeLayer *layer = g->call->op->layer;
@@ -290,6 +318,7 @@ VEC_INLINE void implicit_gather(const Gather *g, Place at, elem_t *a)
         y = (gssize)((at.y + 1) / 2) - 1;
         x0 = (gssize)((at.x + 1) / 2) - 1;
     }
+    elem_t *elements = (elem_t *)a;
     size_t left = g->k1 - g->k0, tap_x = g->tap_x, c = g->c;
     y += (gssize)g->tap_y;
     while (left > 0) {
@@ -298,20 +327,31 @@ VEC_INLINE void implicit_gather(const Gather *g, Place at, elem_t *a)
         for (; tap_x < g->taps && left > 0; tap_x++) {
             size_t n = MIN(g->in_c - c, left);
             x = x0 + (gssize)tap_x;
-            if (inside && x >= 0 && x < (gssize)in->w)
-                copy_elements(a, row + (size_t)x * in->pixel_stride + c, n, g->whole_vecs);
+            gboolean there = inside && x >= 0 && x < (gssize)in->w;
+            const elem_t *from = there ? row + (size_t)x * in->pixel_stride + c : NULL;
+            if (there && words)
+                copy_elements(elements, from, n, g->whole_vecs);
+            else if (there)
+                copy_floats(a, from, in->low, n, g->whole_vecs);
             else
-                for (size_t i = 0; i < n; i++)
-                    a[i] = 0;
-            a += n;
+                for (size_t i = 0; i < n; i++) {
+                    if (words)
+                        elements[i] = 0;
+                    else
+                        a[i] = 0;
+                }
+            if (words)
+                elements += n;
+            else
+                a += n;
             left -= n;
             c = 0;
         }
         tap_x = 0;
         y++;
     }
-    if ((g->k1 - g->k0) % ELEM_WORD)
-        *a = 0;
+    if (words && (g->k1 - g->k0) % ELEM_WORD)
+        *elements = 0;
 }
 
 /* ---- run */
@@ -319,7 +359,7 @@ VEC_INLINE void implicit_gather(const Gather *g, Place at, elem_t *a)
 /* In words. */
 static inline size_t implicit_a_stride(const ImplicitShape *s)
 {
-    return (elem_words(s->k_block) + 15) / 16 * 16 + 16; /* no power of two */
+    return (implicit_words(s, s->k_block) + 15) / 16 * 16 + 16; /* no power of two */
 }
 
 static inline size_t implicit_c_stride(const ImplicitShape *s)
@@ -367,18 +407,24 @@ static inline void implicit_run(const DcaeCpuCall *call, gsize task, void *scrat
 
     epilogue_init(&e, call, call->packed + s->phases * s->k_words * s->padded_c);
     for (size_t k0 = 0; k0 < s->k; k0 += s->k_block) {
-        size_t k1 = MIN(k0 + s->k_block, s->k), words = elem_words(k1 - k0);
+        size_t k1 = MIN(k0 + s->k_block, s->k), words = implicit_words(s, k1 - k0);
         Gather gather = implicit_gather_start(call, s, k0, k1);
         Place at = implicit_place(call, &cut, b.phase, b.first);
         for (size_t i = 0; i < b.n; i++) {
-            implicit_gather(&gather, at, (elem_t *)(a + i * a_stride));
+            if (s->word > 1)
+                implicit_gather(&gather, at, a + i * a_stride, 1);
+            else
+                implicit_gather(&gather, at, a + i * a_stride, 0);
             implicit_next(call, &cut, b.first + i, &at);
         }
         /* Rows behind the last pixel: any numbers do, but not uninitialised ones. */
         for (size_t i = b.n; i < rows; i++)
             memset(a + i * a_stride, 0, words * sizeof *a);
-        tile_words(a, a_stride, rows, packed + elem_words(k0) * s->padded_c + b.column * words,
-                   words, b.columns, c, c_stride, k0 > 0);
+        const float *panel = packed + implicit_words(s, k0) * s->padded_c + b.column * words;
+        if (s->word > 1)
+            tile_words(a, a_stride, rows, panel, words, b.columns, c, c_stride, k0 > 0);
+        else
+            tile_block(a, a_stride, rows, panel, words, b.columns, c, c_stride, k0 > 0);
     }
     implicit_finish(&e, &cut, &b, c, spare);
 }

@@ -38,19 +38,19 @@ static gsize scratch_bytes(const DcaeCpuCall *call)
 }
 
 /* 1 / sqrt(mean of squares + eps); four sums, so that additions do not wait for each other. */
-static inline float inverse_rms(const elem_t *x, gsize c)
+static inline float inverse_rms(const elem_t *x, gsize low, gsize c)
 {
     vec sum[4] = {vec_zero(), vec_zero(), vec_zero(), vec_zero()};
     gsize i = 0;
     for (; i + 4 * VEC_WIDTH <= c; i += 4 * VEC_WIDTH) {
         VEC_UNROLL
         for (int j = 0; j < 4; j++) {
-            vec v = elem_load(x + i + j * VEC_WIDTH);
+            vec v = elem_load_sum(x + i + j * VEC_WIDTH, low);
             sum[j] = vec_fma(v, v, sum[j]);
         }
     }
     for (; i < c; i += VEC_WIDTH) {
-        vec v = elem_load_n(x + i, MIN(c - i, VEC_WIDTH));
+        vec v = elem_load_sum_n(x + i, low, MIN(c - i, VEC_WIDTH));
         sum[0] = vec_fma(v, v, sum[0]);
     }
     float total = vec_sum(vec_add(vec_add(sum[0], sum[1]), vec_add(sum[2], sum[3])));
@@ -62,21 +62,22 @@ static void run(const DcaeCpuCall *call, gsize task, void *scratch)
     guint y = call->y0 + (guint)task;
     gsize c = call->out.c, padding = dcae_out_padding(call);
     const float *weight = call->packed, *bias = weight + (c + 15) / 16 * 16;
+    gsize in_low = call->in.low, out_low = call->out.low;
     DcaeAct act = call->op->layer->act;
     for (guint x = 0; x < call->out.w; x++) {
         const elem_t *in = dcae_rows_at(&call->in, y, x);
         elem_t *out = dcae_rows_at(&call->out, y, x);
-        vec scale = vec_set1(inverse_rms(in, c));
+        vec scale = vec_set1(inverse_rms(in, in_low, c));
         gsize i = 0;
         for (; i + VEC_WIDTH <= c; i += VEC_WIDTH) {
-            vec v = vec_mul(elem_load(in + i), scale);
+            vec v = vec_mul(elem_load_sum(in + i, in_low), scale);
             v = vec_fma(v, vec_load(weight + i), vec_load(bias + i));
-            elem_store(out + i, vec_act(act, v));
+            elem_store_sum(out + i, out_low, vec_act(act, v));
         }
         if (i < c) {
-            vec v = vec_mul(elem_load_n(in + i, c - i), scale);
+            vec v = vec_mul(elem_load_sum_n(in + i, in_low, c - i), scale);
             v = vec_fma(v, vec_load(weight + i), vec_load(bias + i));
-            elem_store_n(out + i, vec_act(act, v), c - i);
+            elem_store_sum_n(out + i, out_low, vec_act(act, v), c - i);
         }
         memset(out + c, 0, padding * sizeof *out);
     }

@@ -163,20 +163,30 @@ static gsize pixels_in_scratch_bytes(const DcaeCpuCall *call)
     return 5 * (round_up(call->op->frame_w) + 16) * sizeof(float);
 }
 
+/* All lanes of a pixel, padding and what rounding took off included. */
+static inline void clear_pixel(const DcaeCpuCall *call, guint y, guint x)
+{
+    elem_t *out = dcae_rows_at(&call->out, y, x);
+    gsize bytes = (call->out.c + dcae_out_padding(call)) * sizeof *out;
+    memset(out, 0, bytes);
+    if (call->out.low > 0)
+        memset(out + call->out.low, 0, bytes);
+}
+
 /* Row y of the value from the lines of picture row frame_y + y, which pads it on the right. */
 static void interleave(const DcaeCpuCall *call, guint y, float *line[3], gsize n)
 {
-    gsize c = MIN(call->out.c, 3), lanes = call->out.c + dcae_out_padding(call);
+    gsize c = MIN(call->out.c, 3);
     DcaePad pad = call->op->pad;
     for (guint x = 0; x < call->out.w; x++) {
         elem_t *out = dcae_rows_at(&call->out, y, x);
         gsize at = (gsize)call->op->frame_x + x;
-        memset(out, 0, lanes * sizeof *out);
+        clear_pixel(call, y, x);
         if (at >= n && pad == DCAE_PAD_ZERO)
             continue;
         at = MIN(at, n - 1);
         for (gsize i = 0; i < c; i++)
-            elem_set(out + i, line[i][at]);
+            elem_set_sum(out + i, call->out.low, line[i][at]);
     }
 }
 
@@ -184,7 +194,6 @@ static void pixels_in_run(const DcaeCpuCall *call, gsize task, void *scratch)
 {
     const DcaeOp *op = call->op;
     gsize stride = round_up(op->frame_w) + 16;
-    gsize lanes = call->out.c + dcae_out_padding(call);
     float *base = scratch, *line[3] = {base, base + stride, base + 2 * stride};
     guint y0 = call->y0 + (guint)task * ROWS, y1 = MIN(y0 + ROWS, call->y1);
     gsize n = MIN((gsize)op->frame_x + call->out.w, op->frame_w);
@@ -193,7 +202,7 @@ static void pixels_in_run(const DcaeCpuCall *call, gsize task, void *scratch)
         guint row = op->frame_y + y;
         if (row >= op->frame_h && op->pad == DCAE_PAD_ZERO) {
             for (guint x = 0; x < call->out.w; x++)
-                memset(dcae_rows_at(&call->out, y, x), 0, lanes * sizeof(elem_t));
+                clear_pixel(call, y, x);
             continue;
         }
         load_line(call->image, MIN(row, op->frame_h - 1), n, line, base + 3 * stride, stride);
@@ -213,7 +222,7 @@ static gboolean planar_line(const DcaeCpuCall *call, guint y, gsize n, float *li
     vec one = vec_set1(1.0f), half = vec_set1(127.5f);
     for (gsize x = 0; x < n; x++, in += call->in.pixel_stride)
         for (int i = 0; i < 3; i++)
-            line[i][x] = elem_get(in + offset[i]);
+            line[i][x] = elem_get_sum(in + offset[i], call->in.low);
     for (int i = 0; i < 3; i++)
         for (gsize x = 0; x < n; x += VEC_WIDTH) {
             vec v = vec_load_n(line[i] + x, MIN(n - x, VEC_WIDTH));
@@ -490,10 +499,14 @@ static void latent_in_run(const DcaeCpuCall *call, gsize task, void *scratch)
     for (gsize c = 0; c < channels; c++) {
         gsize from = latent_index(call, c, y);
         for (gsize x = 0; x < call->out.w; x++)
-            elem_set(out + x * stride + c, latent_load(call->latent, from + x) * scale);
+            elem_set_sum(out + x * stride + c, call->out.low,
+                         latent_load(call->latent, from + x) * scale);
     }
-    for (gsize x = 0; lacking > 0 && x < call->out.w; x++)
+    for (gsize x = 0; lacking > 0 && x < call->out.w; x++) {
         memset(out + x * stride + channels, 0, lacking * sizeof *out);
+        if (call->out.low > 0)
+            memset(out + call->out.low + x * stride + channels, 0, lacking * sizeof *out);
+    }
 }
 
 static void latent_out_run(const DcaeCpuCall *call, gsize task, void *scratch)
@@ -507,7 +520,8 @@ static void latent_out_run(const DcaeCpuCall *call, gsize task, void *scratch)
     for (gsize c = 0; y < call->op->out_h && c < channels; c++) {
         gsize to = latent_index(call, c, y);
         for (gsize x = 0; x < call->op->out_w; x++)
-            finite &= latent_store(call->latent, to + x, elem_get(in + x * stride + c) * scale);
+            finite &= latent_store(call->latent, to + x,
+                                   elem_get_sum(in + x * stride + c, call->in.low) * scale);
     }
     if (!finite)
         g_atomic_int_set(call->not_finite, 1);
