@@ -864,10 +864,22 @@ gst_dcae_codec_get_cuda (GstDcaeCodec * self)
   return cuda;
 }
 
+/* Elements are linked before they start. */
+static gboolean
+may_use_device (GstDcaeCodec * self)
+{
+  gboolean is_idle;
+
+  GST_OBJECT_LOCK (self->element);
+  is_idle = !self->started && self->settings.backend != DCAE_BACKEND_CPU;
+  GST_OBJECT_UNLOCK (self->element);
+  return is_idle || gst_dcae_codec_get_cuda (self);
+}
+
 GstCaps *
 gst_dcae_codec_restrict_memory (GstDcaeCodec * self, GstCaps * own)
 {
-  return gst_dcae_codec_get_cuda (self) ? own : gst_dcae_cuda_filter_caps (own, FALSE);
+  return may_use_device (self) ? own : gst_dcae_cuda_filter_caps (own, FALSE);
 }
 
 GstCaps *

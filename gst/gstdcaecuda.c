@@ -145,14 +145,6 @@ gst_dcae_cuda_sync (GstBuffer * buffer)
 
 /* ---- pools */
 
-gboolean
-gst_dcae_cuda_is_pool (GstObject * context, GstBufferPool * pool)
-{
-  return pool && GST_IS_CUDA_BUFFER_POOL (pool) &&
-      gst_cuda_context_get_handle (GST_CUDA_BUFFER_POOL (pool)->context) ==
-      gst_dcae_cuda_get_handle (context);
-}
-
 GstBufferPool *
 gst_dcae_cuda_pool_new (GstObject * context, GstCaps * caps, guint min,
     guint * size)
@@ -305,12 +297,6 @@ gst_dcae_cuda_map_flags (GstObject * context, GstBuffer * buffer)
 void
 gst_dcae_cuda_sync (GstBuffer * buffer)
 {
-}
-
-gboolean
-gst_dcae_cuda_is_pool (GstObject * context, GstBufferPool * pool)
-{
-  return FALSE;
 }
 
 GstBufferPool *

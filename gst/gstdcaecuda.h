@@ -50,8 +50,6 @@ GstMapFlags gst_dcae_cuda_map_flags (GstObject * context, GstBuffer * buffer);
 /* Waits for work that others queued on the buffer's memory. */
 void gst_dcae_cuda_sync (GstBuffer * buffer);
 
-/* TRUE where pool makes pictures in device memory of this context. */
-gboolean gst_dcae_cuda_is_pool (GstObject * context, GstBufferPool * pool);
 /* A configured pool of pictures in device memory; *size becomes the bytes of
  * one of its buffers. NULL: no memory. */
 GstBufferPool *gst_dcae_cuda_pool_new (GstObject * context, GstCaps * caps,

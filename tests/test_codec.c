@@ -382,11 +382,36 @@ static void test_cancel(gconstpointer data)
     }
 }
 
+/* As many runs as the depth says, which end in order. */
+static void test_runs(void)
+{
+    Fixture f = set_up("batchnorm", DCAE_ENCODE);
+    g_autoptr(GError) error = NULL;
+    guint64 ticket, second;
+
+    g_assert_cmpuint(dcae_codec_depth(f.codec), ==, 1);
+    dcae_codec_submit(f.codec, &f.image, &f.latent, 1, &ticket, &error);
+    g_assert_no_error(error);
+    g_assert_false(dcae_codec_submit(f.codec, &f.image, &f.latent, 1, &second, &error));
+    expect(&error, DCAE_ERROR_SHAPE, "under way");
+    g_assert_false(dcae_codec_run(f.codec, &f.image, &f.latent, 1, &error));
+    expect(&error, DCAE_ERROR_SHAPE, "under way");
+    g_assert_false(dcae_codec_wait(f.codec, ticket + 1, &error));
+    expect(&error, DCAE_ERROR_SHAPE, "oldest");
+    g_assert_true(dcae_codec_wait(f.codec, ticket, &error));
+    g_assert_no_error(error);
+    g_assert_false(dcae_codec_wait(f.codec, ticket, &error));
+    expect(&error, DCAE_ERROR_SHAPE, "oldest");
+    g_assert_true(dcae_codec_run(f.codec, &f.image, &f.latent, 1, &error));
+    tear_down(&f);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/codec/images", test_images);
     g_test_add_func("/codec/latents", test_latents);
+    g_test_add_func("/codec/runs", test_runs);
     g_test_add_func("/codec/not-finite", test_not_finite_latents);
     g_test_add_func("/codec/configure-fails", test_configure_fails);
     g_test_add_func("/codec/machine-memory", test_machine_memory);
