@@ -81,6 +81,8 @@ static float random_normal(Check *check)
 void check_fill(Check *check, float *to, gsize n, CheckFill fill)
 {
     float constant = random_normal(check);
+    /* A pixel that is tiny beside its neighbours shows their errors, not its own. */
+    constant += copysignf(0.5f, constant);
     for (gsize i = 0; i < n; i++) {
         switch (fill) {
         case CHECK_ZERO:

@@ -13,9 +13,7 @@
 #include "cpu_families.h"
 #include "implicit.h"
 
-#define WINO_OUT 4                   /* a tile is 4×4 product pixels of each phase */
 #define WINO_IN 9                    /* most inputs of a tile in one direction */
-#define WINO_SUMS 9                  /* most sums of products of a tile in one direction */
 #define WINO_PRODUCTS 9              /* most products of a tile in one direction */
 #define WINO_C_BLOCK 256             /* most input channels of a matrix product */
 #define WINO_RING_C 64               /* channels that are transformed together */
@@ -33,28 +31,33 @@
  * M(x) / (x - a) make of d, M the product of (x - point), the weight is w(a) / (M/(x - a))(a), and
  * output j takes a^j. ∞ is the point that takes leading coefficients.
  *
+ *   LARGE  3 taps, 6 outputs: points 0, ±½, ±1, ±2, ∞. Eight products for six outputs.
+ *
  *   PLAIN  3 taps: points 0, ±¾, ±1½, ∞. Six products for four outputs.
  *
  *   UP     3 taps behind a nearest-neighbour enlargement: even outputs see two taps (w0, w1+w2) of
  *          the small picture, odd ones (w0+w1, w2) a pixel further on. So
- *          D(x) = Ye(x)·(w0 + (w1+w2)x) + Yo(x)·(w0+w1 + w2 x)x, of degree 5: points 0, ±1, ½, -2,
- * ∞. Two products each, but at 0 and ∞ one of the two is 0, and at 1 both have the weight w0+w1+w2
- * and share it: nine products for eight outputs.
+ *          D(x) = Ye(x)·(w0 + (w1+w2)x) + Yo(x)·(w0+w1 + w2 x)x, of degree 5: points 0, ±1, ½, -2
+ *          and ∞. Two products each, but at 0 and ∞ one of the two is 0, and at 1 both have the
+ *          weight w0+w1+w2 and share it: nine products for eight outputs.
  *
  *   DOWN   3 taps with stride 2: taps w0, w2 on every other input from the first on, w1 on those
  *          between, summed before the output transform. Points ±½, ±1½, ∞, of which w1 needs the
  *          first four. The divisors are in the output transform, so that w1 is one weight for all
  *          its products: nine products for four outputs, but only six weights.
  *
- * Relative L2 error of other points for normal numbers, and normal numbers around 3; PLAIN at 512
- * channels, the others at 256:
+ * Relative L2 error of these and other points for normal numbers, and normal numbers around 3;
+ * LARGE at 128 channels, PLAIN at 512, the others at 256:
  *
- *   PLAIN  0, ±¾, ±1½   2.1e-6  4.0e-7    UP  0, ±1, ½, -2  1.5e-6  4.8e-7   DOWN  ±½,
- * ±1½  1.7e-6  9.1e-7 0, ±1, ½, -2 2.9e-6  2.6e-6        0, ±1, ±½     2.2e-6  6.6e-7         ±½,
- * ±1   2.5e-6  1.2e-6 0, ±1, ±2    4.6e-6  2.1e-6        0, ±1, ±2     2.3e-6  6.7e-7         0,
- * ±1, ½ 3.8e-6  1.7e-6
+ *   LARGE  0, ±½, ±1, ±2    4.4e-6  1.2e-6        PLAIN  0, ±¾, ±1½    2.1e-6  4.0e-7
+ *          0, ±½, ±1, ±1½   5.8e-6  1.6e-6               0, ±1, ½, -2  2.9e-6  2.6e-6
+ *          0, ±⅝, ±1, ±1½   7.3e-6  2.1e-6               0, ±1, ±2     4.6e-6  2.1e-6
+ *
+ *   UP     0, ±1, ½, -2     1.5e-6  4.8e-7        DOWN   ±½, ±1½       1.7e-6  9.1e-7
+ *          0, ±1, ±½        2.2e-6  6.6e-7               ±½, ±1        2.5e-6  1.2e-6
+ *          0, ±1, ±2        2.3e-6  6.7e-7               0, ±1, ½      3.8e-6  1.7e-6
  */
-typedef enum { WINO_PLAIN, WINO_UP, WINO_DOWN } WinoKind;
+typedef enum { WINO_LARGE, WINO_PLAIN, WINO_UP, WINO_DOWN } WinoKind;
 
 typedef struct {
     guint8 v, u, m; /* m += v·u */
@@ -62,6 +65,7 @@ typedef struct {
 } WinoProduct;
 
 typedef struct {
+    size_t out;        /* product pixels of a phase */
     size_t in, step;   /* inputs of a tile, from tile to tile; the first is one before its pixel */
     size_t v, u, m;    /* transformed inputs, weights, sums */
     size_t n_products; /* in an order in which M may take the memory of V, see first_v */
@@ -69,35 +73,57 @@ typedef struct {
     /* Slot of V's first element where M's is 0: so far behind that no sum is stored over an input
      * that is still needed. */
     size_t first_v;
-    size_t phases;     /* 4: even and odd outputs, down and across */
     size_t max_floats; /* most floats of transformed weights; above, they cost more memory than the
                           small pictures that such layers see are worth */
     double weight[WINO_PRODUCTS][3]; /* taps -> u */
 } WinoForm;
 
 static const WinoForm wino_forms[] = {
-    [WINO_PLAIN] = {.in = 6,
-                    .step = 4,
-                    .v = 6,
-                    .u = 6,
-                    .m = 6,
-                    .n_products = 6,
+    [WINO_LARGE] = {.out = 6,
+                    .in = 8,
+                    .step = 6,
+                    .v = 8,
+                    .u = 8,
+                    .m = 8,
+                    .n_products = 8,
                     .products = {{0, 0, 0, 0},
                                  {1, 1, 1, 0},
                                  {2, 2, 2, 0},
                                  {3, 3, 3, 0},
                                  {4, 4, 4, 0},
-                                 {5, 5, 5, 0}},
+                                 {5, 5, 5, 0},
+                                 {6, 6, 6, 0},
+                                 {7, 7, 7, 0}},
                     .first_v = 1,
-                    .phases = 1,
-                    .max_floats = 100 * 512 * 512,
-                    .weight = {{64.0 / 81, 0, 0},
-                               {-128.0 / 243, -96.0 / 243, -72.0 / 243},
-                               {-128.0 / 243, 96.0 / 243, -72.0 / 243},
-                               {32.0 / 243, 48.0 / 243, 72.0 / 243},
-                               {32.0 / 243, -48.0 / 243, 72.0 / 243},
+                    .max_floats = 64 * 128 * 128,
+                    .weight = {{-1, 0, 0},
+                               {-2.0 / 9, -2.0 / 9, -2.0 / 9},
+                               {-2.0 / 9, 2.0 / 9, -2.0 / 9},
+                               {1.0 / 90, 2.0 / 90, 4.0 / 90},
+                               {1.0 / 90, -2.0 / 90, 4.0 / 90},
+                               {32.0 / 45, 16.0 / 45, 8.0 / 45},
+                               {32.0 / 45, -16.0 / 45, 8.0 / 45},
                                {0, 0, 1}}},
-    [WINO_UP] = {.in = 6,
+    [WINO_PLAIN] =
+        {.out = 4,
+         .in = 6,
+         .step = 4,
+         .v = 6,
+         .u = 6,
+         .m = 6,
+         .n_products = 6,
+         .products =
+             {{0, 0, 0, 0}, {1, 1, 1, 0}, {2, 2, 2, 0}, {3, 3, 3, 0}, {4, 4, 4, 0}, {5, 5, 5, 0}},
+         .first_v = 1,
+         .max_floats = 100 * 512 * 512,
+         .weight = {{64.0 / 81, 0, 0},
+                    {-128.0 / 243, -96.0 / 243, -72.0 / 243},
+                    {-128.0 / 243, 96.0 / 243, -72.0 / 243},
+                    {32.0 / 243, 48.0 / 243, 72.0 / 243},
+                    {32.0 / 243, -48.0 / 243, 72.0 / 243},
+                    {0, 0, 1}}},
+    [WINO_UP] = {.out = 4,
+                 .in = 6,
                  .step = 4,
                  .v = 6,
                  .u = 9,
@@ -113,7 +139,6 @@ static const WinoForm wino_forms[] = {
                               {4, 7, 7, 0},
                               {5, 8, 8, 0}},
                  .first_v = 46,
-                 .phases = 4,
                  .max_floats = 81 * 512 * 512,
                  .weight = {{1, 0, 0},                    /* 0, even */
                             {1.0 / 3, 1.0 / 3, 1.0 / 3},  /* 1, both */
@@ -125,7 +150,8 @@ static const WinoForm wino_forms[] = {
                             {-2.0 / 15, -2.0 / 15, 4.0 / 15},
                             {0, 0, 1}}}, /* ∞, odd */
     [WINO_DOWN] =
-        {.in = 9,
+        {.out = 4,
+         .in = 9,
          .step = 8,
          .v = 9,
          .u = 6,
@@ -142,26 +168,33 @@ static const WinoForm wino_forms[] = {
                       {7, 5, 2, 1},
                       {8, 5, 3, 1}},
          .first_v = 25,
-         .phases = 1,
          .max_floats =
              36 * 512 * 512,
          .weight = {{1, 0, 0.5}, {1, 0, -0.5}, {1, 0, 1.5}, {1, 0, -1.5}, {0, 0, 1}, {0, 1, 0}}},
 };
 
+static inline gboolean wino_fits(const WinoForm *f, const DcaeLayer *layer)
+{
+    return f->u * f->u * layer->in_c * layer->conv_c <= f->max_floats;
+}
+
 static inline WinoKind wino_kind(const DcaeLayer *layer)
 {
-    return layer->nearest2 ? WINO_UP : layer->stride == 2 ? WINO_DOWN : WINO_PLAIN;
+    if (layer->nearest2)
+        return WINO_UP;
+    if (layer->stride == 2)
+        return WINO_DOWN;
+    return wino_fits(&wino_forms[WINO_LARGE], layer) ? WINO_LARGE : WINO_PLAIN;
 }
 
 static gboolean wino_takes(const DcaeLayer *layer)
 {
-    const WinoForm *f = &wino_forms[wino_kind(layer)];
     /* A lane multiplies two bf16 at a time: as much as this saves with stride 2, without its
      * weights in memory. */
     if (ELEM_WORD > 1 && layer->stride > 1)
         return FALSE;
     return layer->ksize == 3 && layer->in_c >= WINO_MIN_C &&
-           f->u * f->u * layer->in_c * layer->conv_c <= f->max_floats;
+           wino_fits(&wino_forms[wino_kind(layer)], layer);
 }
 
 /* How a layer's blocks lie in memory. */
@@ -182,7 +215,7 @@ static size_t wino_tiles(const WinoForm *f, const DcaeLayer *layer)
 {
     if (f->u * f->u * layer->in_c * layer->conv_c > WINO_CACHED_FLOATS)
         return 96;
-    return f->n_products > 6 ? 12 : 24;
+    return f->m * f->m + f->v * f->v > 128 ? 12 : 24;
 }
 
 static void wino_set_groups(WinoShape *s, size_t groups)
@@ -211,62 +244,73 @@ static size_t wino_weights(const WinoShape *s, const DcaeLayer *layer)
 
 /* ---- transforms in one direction */
 
-/* Vectors by name, not in arrays: gcc leaves those in memory. */
+/* Vectors by name, not in arrays: gcc leaves those in memory. The last are unused in small forms.
+ */
 typedef struct {
-    vec v0, v1, v2, v3, v4, v5;
-} Six;
+    vec v0, v1, v2, v3, v4, v5, v6, v7;
+} Eight;
 
-typedef struct {
-    vec v0, v1, v2, v3;
-} Four;
+VEC_INLINE Eight wino_in_large(Eight d)
+{
+    vec s = vec_set1(5.25f), one = vec_set1(4.25f), two = vec_set1(1.25f), half = vec_set1(5.0f);
+    vec quarter = vec_set1(0.25f), four = vec_set1(4.0f);
+    vec even1 = vec_fnma(one, d.v4, vec_add(d.v6, d.v2));
+    vec odd1 = vec_fnma(one, d.v3, vec_add(d.v5, d.v1));
+    vec even2 = vec_fma(quarter, d.v2, vec_fnma(two, d.v4, d.v6));
+    vec odd2 = vec_fma(quarter, d.v1, vec_fnma(two, d.v3, d.v5));
+    vec even3 = vec_fma(four, d.v2, vec_fnma(half, d.v4, d.v6));
+    vec odd3 = vec_fma(four, d.v1, vec_fnma(half, d.v3, d.v5));
+    return (Eight){.v0 = vec_fma(s, vec_sub(d.v2, d.v4), vec_sub(d.v6, d.v0)),
+                   .v1 = vec_add(even1, odd1),
+                   .v2 = vec_sub(even1, odd1),
+                   .v3 = vec_fma(vec_set1(2.0f), odd2, even2),
+                   .v4 = vec_fnma(vec_set1(2.0f), odd2, even2),
+                   .v5 = vec_fma(vec_set1(0.5f), odd3, even3),
+                   .v6 = vec_fnma(vec_set1(0.5f), odd3, even3),
+                   .v7 = vec_fma(s, vec_sub(d.v3, d.v5), vec_sub(d.v7, d.v1))};
+}
 
-VEC_INLINE Six wino_in_plain(Six d)
+VEC_INLINE Eight wino_in_plain(Eight d)
 {
     vec a = vec_set1(0.75f), aa = vec_set1(0.5625f), b = vec_set1(1.5f), bb = vec_set1(2.25f);
     vec product = vec_set1(1.265625f), sum = vec_set1(2.8125f); /* of aa and bb */
     vec even = vec_fnma(bb, d.v2, d.v4), odd = vec_fnma(bb, d.v1, d.v3);
     vec even2 = vec_fnma(aa, d.v2, d.v4), odd2 = vec_fnma(aa, d.v1, d.v3);
-    return (Six){.v0 = vec_fma(product, d.v0, vec_fnma(sum, d.v2, d.v4)),
-                 .v1 = vec_fma(a, odd, even),
-                 .v2 = vec_fnma(a, odd, even),
-                 .v3 = vec_fma(b, odd2, even2),
-                 .v4 = vec_fnma(b, odd2, even2),
-                 .v5 = vec_fma(product, d.v1, vec_fnma(sum, d.v3, d.v5))};
+    return (Eight){.v0 = vec_fma(product, d.v0, vec_fnma(sum, d.v2, d.v4)),
+                   .v1 = vec_fma(a, odd, even),
+                   .v2 = vec_fnma(a, odd, even),
+                   .v3 = vec_fma(b, odd2, even2),
+                   .v4 = vec_fnma(b, odd2, even2),
+                   .v5 = vec_fma(product, d.v1, vec_fnma(sum, d.v3, d.v5))};
 }
 
 /* q: what (x - ½)(x + 2) makes of the inputs from 0, 1, 2, 3 on. */
-VEC_INLINE Six wino_in_up(Six d)
+VEC_INLINE Eight wino_in_up(Eight d)
 {
     vec b = vec_set1(1.5f);
     vec q0 = vec_fma(b, d.v1, vec_sub(d.v2, d.v0)), q1 = vec_fma(b, d.v2, vec_sub(d.v3, d.v1));
     vec q2 = vec_fma(b, d.v3, vec_sub(d.v4, d.v2)), q3 = vec_fma(b, d.v4, vec_sub(d.v5, d.v3));
     vec even = vec_sub(d.v4, d.v2), odd = vec_sub(d.v3, d.v1);
-    return (Six){.v0 = vec_sub(q2, q0),
-                 .v1 = vec_add(q2, q1),
-                 .v2 = vec_sub(q2, q1),
-                 .v3 = vec_fma(vec_set1(2.0f), odd, even),
-                 .v4 = vec_fnma(vec_set1(0.5f), odd, even),
-                 .v5 = vec_sub(q3, q1)};
+    return (Eight){.v0 = vec_sub(q2, q0),
+                   .v1 = vec_add(q2, q1),
+                   .v2 = vec_sub(q2, q1),
+                   .v3 = vec_fma(vec_set1(2.0f), odd, even),
+                   .v4 = vec_fnma(vec_set1(0.5f), odd, even),
+                   .v5 = vec_sub(q3, q1)};
 }
 
-/* Four of five points. */
-VEC_INLINE Four wino_in_down(Four d)
+/* Five inputs to five values; v4 may be left out. */
+VEC_INLINE Eight wino_in_down(Eight d)
 {
     vec a = vec_set1(0.5f), aa = vec_set1(0.25f), b = vec_set1(1.5f), bb = vec_set1(2.25f);
+    vec product = vec_set1(0.5625f), sum = vec_set1(2.5f); /* of aa and bb */
     vec even = vec_fnma(bb, d.v0, d.v2), odd = vec_fnma(bb, d.v1, d.v3);
     vec even2 = vec_fnma(aa, d.v0, d.v2), odd2 = vec_fnma(aa, d.v1, d.v3);
-    return (Four){.v0 = vec_fma(a, even, odd),
-                  .v1 = vec_fnma(a, even, odd),
-                  .v2 = vec_fma(b, even2, odd2),
-                  .v3 = vec_fnma(b, even2, odd2)};
-}
-
-VEC_INLINE void four_store(float *p, size_t stride, Four t)
-{
-    vec_store(p, t.v0);
-    vec_store(p + stride, t.v1);
-    vec_store(p + 2 * stride, t.v2);
-    vec_store(p + 3 * stride, t.v3);
+    return (Eight){.v0 = vec_fma(a, even, odd),
+                   .v1 = vec_fnma(a, even, odd),
+                   .v2 = vec_fma(b, even2, odd2),
+                   .v3 = vec_fnma(b, even2, odd2),
+                   .v4 = vec_fma(product, d.v0, vec_fnma(sum, d.v2, d.v4))};
 }
 
 /* Of input i; the ring has none. */
@@ -284,53 +328,86 @@ VEC_INLINE vec wino_load(const void *p, size_t low, size_t k, size_t lanes, cons
     return lanes < VEC_WIDTH ? elem_load_sum_n(from, low, lanes) : elem_load_sum(from, low);
 }
 
+/* The first n of 4 to 8. */
+VEC_INLINE void eight_store(float *p, size_t stride, Eight t, const int n)
+{
+    vec_store(p, t.v0);
+    vec_store(p + stride, t.v1);
+    vec_store(p + 2 * stride, t.v2);
+    vec_store(p + 3 * stride, t.v3);
+    if (n > 4)
+        vec_store(p + 4 * stride, t.v4);
+    if (n > 5)
+        vec_store(p + 5 * stride, t.v5);
+    if (n > 6)
+        vec_store(p + 6 * stride, t.v6);
+    if (n > 7)
+        vec_store(p + 7 * stride, t.v7);
+}
+
 /* d[i]: where input i is, see wino_load(); v: the transformed ones, `stride` floats apart. */
 VEC_INLINE void wino_in(const void *const *d, const size_t *low, size_t k, size_t lanes,
                         const int elements, float *v, size_t stride, const WinoKind kind)
 {
     if (kind == WINO_DOWN) {
-        Four odd = {wino_load(d[0], wino_low(low, 0), k, lanes, elements),
-                    wino_load(d[2], wino_low(low, 2), k, lanes, elements),
-                    wino_load(d[4], wino_low(low, 4), k, lanes, elements),
-                    wino_load(d[6], wino_low(low, 6), k, lanes, elements)};
-        vec last = wino_load(d[8], wino_low(low, 8), k, lanes, elements);
-        vec rest = vec_fnma(vec_set1(2.5f), odd.v2, last);
-        four_store(v, stride, wino_in_down(odd));
-        vec_store(v + 4 * stride, vec_fma(vec_set1(0.5625f), odd.v0, rest));
-        Four even = {wino_load(d[1], wino_low(low, 1), k, lanes, elements),
-                     wino_load(d[3], wino_low(low, 3), k, lanes, elements),
-                     wino_load(d[5], wino_low(low, 5), k, lanes, elements),
-                     wino_load(d[7], wino_low(low, 7), k, lanes, elements)};
-        four_store(v + 5 * stride, stride, wino_in_down(even));
+        Eight odd = {wino_load(d[0], wino_low(low, 0), k, lanes, elements),
+                     wino_load(d[2], wino_low(low, 2), k, lanes, elements),
+                     wino_load(d[4], wino_low(low, 4), k, lanes, elements),
+                     wino_load(d[6], wino_low(low, 6), k, lanes, elements),
+                     wino_load(d[8], wino_low(low, 8), k, lanes, elements)};
+        eight_store(v, stride, wino_in_down(odd), 5);
+        Eight even = {wino_load(d[1], wino_low(low, 1), k, lanes, elements),
+                      wino_load(d[3], wino_low(low, 3), k, lanes, elements),
+                      wino_load(d[5], wino_low(low, 5), k, lanes, elements),
+                      wino_load(d[7], wino_low(low, 7), k, lanes, elements), vec_zero()};
+        eight_store(v + 5 * stride, stride, wino_in_down(even), 4);
         return;
     }
-    Six six = {wino_load(d[0], wino_low(low, 0), k, lanes, elements),
-               wino_load(d[1], wino_low(low, 1), k, lanes, elements),
-               wino_load(d[2], wino_low(low, 2), k, lanes, elements),
-               wino_load(d[3], wino_low(low, 3), k, lanes, elements),
-               wino_load(d[4], wino_low(low, 4), k, lanes, elements),
-               wino_load(d[5], wino_low(low, 5), k, lanes, elements)};
-    six = kind == WINO_UP ? wino_in_up(six) : wino_in_plain(six);
-    four_store(v, stride, (Four){six.v0, six.v1, six.v2, six.v3});
-    vec_store(v + 4 * stride, six.v4);
-    vec_store(v + 5 * stride, six.v5);
+    Eight all = {wino_load(d[0], wino_low(low, 0), k, lanes, elements),
+                 wino_load(d[1], wino_low(low, 1), k, lanes, elements),
+                 wino_load(d[2], wino_low(low, 2), k, lanes, elements),
+                 wino_load(d[3], wino_low(low, 3), k, lanes, elements),
+                 wino_load(d[4], wino_low(low, 4), k, lanes, elements),
+                 wino_load(d[5], wino_low(low, 5), k, lanes, elements)};
+    if (kind == WINO_LARGE) {
+        all.v6 = wino_load(d[6], wino_low(low, 6), k, lanes, elements);
+        all.v7 = wino_load(d[7], wino_low(low, 7), k, lanes, elements);
+        eight_store(v, stride, wino_in_large(all), 8);
+    } else {
+        eight_store(v, stride, kind == WINO_UP ? wino_in_up(all) : wino_in_plain(all), 6);
+    }
 }
 
-VEC_INLINE Four wino_out_plain(Six m)
+VEC_INLINE Eight wino_out_large(Eight m)
+{
+    vec s1 = vec_add(m.v1, m.v2), d1 = vec_sub(m.v1, m.v2);
+    vec s2 = vec_add(m.v3, m.v4), d2 = vec_sub(m.v3, m.v4);
+    vec s3 = vec_add(m.v5, m.v6), d3 = vec_sub(m.v5, m.v6);
+    return (Eight){
+        .v0 = vec_add(vec_add(m.v0, s1), vec_add(s2, s3)),
+        .v1 = vec_fma(vec_set1(2.0f), d2, vec_fma(vec_set1(0.5f), d3, d1)),
+        .v2 = vec_fma(vec_set1(4.0f), s2, vec_fma(vec_set1(0.25f), s3, s1)),
+        .v3 = vec_fma(vec_set1(8.0f), d2, vec_fma(vec_set1(0.125f), d3, d1)),
+        .v4 = vec_fma(vec_set1(16.0f), s2, vec_fma(vec_set1(0.0625f), s3, s1)),
+        .v5 = vec_fma(vec_set1(32.0f), d2, vec_fma(vec_set1(0.03125f), d3, vec_add(d1, m.v7))),
+    };
+}
+
+VEC_INLINE Eight wino_out_plain(Eight m)
 {
     vec sa = vec_add(m.v1, m.v2), da = vec_sub(m.v1, m.v2);
     vec sb = vec_add(m.v3, m.v4), db = vec_sub(m.v3, m.v4);
-    return (Four){.v0 = vec_add(m.v0, vec_add(sa, sb)),
-                  .v1 = vec_fma(vec_set1(1.5f), db, vec_mul(vec_set1(0.75f), da)),
-                  .v2 = vec_fma(vec_set1(2.25f), sb, vec_mul(vec_set1(0.5625f), sa)),
-                  .v3 = vec_fma(vec_set1(3.375f), db, vec_fma(vec_set1(0.421875f), da, m.v5))};
+    return (Eight){.v0 = vec_add(m.v0, vec_add(sa, sb)),
+                   .v1 = vec_fma(vec_set1(1.5f), db, vec_mul(vec_set1(0.75f), da)),
+                   .v2 = vec_fma(vec_set1(2.25f), sb, vec_mul(vec_set1(0.5625f), sa)),
+                   .v3 = vec_fma(vec_set1(3.375f), db, vec_fma(vec_set1(0.421875f), da, m.v5))};
 }
 
 /* a, b, c, d: sums at 1, -1, ½, -2. */
-VEC_INLINE Four wino_out_up(vec a, vec b, vec c, vec d)
+VEC_INLINE Eight wino_out_up(vec a, vec b, vec c, vec d)
 {
     vec sum = vec_add(a, b), difference = vec_sub(a, b);
-    return (Four){
+    return (Eight){
         .v0 = vec_add(sum, vec_add(c, d)),
         .v1 = vec_fnma(vec_set1(2), d, vec_fma(vec_set1(0.5f), c, difference)),
         .v2 = vec_fma(vec_set1(4), d, vec_fma(vec_set1(0.25f), c, sum)),
@@ -339,26 +416,26 @@ VEC_INLINE Four wino_out_up(vec a, vec b, vec c, vec d)
 }
 
 /* Sums at 0, ±1, ½, -2. */
-VEC_INLINE Four wino_out_even(Six m)
+VEC_INLINE Eight wino_out_even(Eight m)
 {
-    Four y = wino_out_up(m.v1, m.v2, m.v3, m.v4);
+    Eight y = wino_out_up(m.v1, m.v2, m.v3, m.v4);
     y.v0 = vec_add(y.v0, m.v0);
     return y;
 }
 
 /* Sums at ±1, ½, -2, ∞. */
-VEC_INLINE Four wino_out_odd(Six m)
+VEC_INLINE Eight wino_out_odd(Eight m)
 {
-    Four y = wino_out_up(m.v0, m.v1, m.v2, m.v3);
+    Eight y = wino_out_up(m.v0, m.v1, m.v2, m.v3);
     y.v3 = vec_add(y.v3, m.v4);
     return y;
 }
 
-VEC_INLINE Four wino_out_down(Six m)
+VEC_INLINE Eight wino_out_down(Eight m)
 {
     vec sa = vec_add(m.v0, m.v1), da = vec_sub(m.v0, m.v1);
     vec sb = vec_add(m.v2, m.v3), db = vec_sub(m.v2, m.v3);
-    return (Four){
+    return (Eight){
         .v0 = vec_fnma(vec_set1(0.5f), da, vec_mul(vec_set1(1.0f / 6), db)),
         .v1 = vec_mul(vec_set1(0.25f), vec_sub(sb, sa)),
         .v2 = vec_fnma(vec_set1(0.125f), da, vec_mul(vec_set1(0.375f), db)),
@@ -367,20 +444,25 @@ VEC_INLINE Four wino_out_down(Six m)
 }
 
 /* odd: of an UP's outputs. */
-VEC_INLINE Four wino_out(Six m, const WinoKind kind, const int odd)
+VEC_INLINE Eight wino_out(Eight m, const WinoKind kind, const int odd)
 {
-    if (kind == WINO_PLAIN)
+    switch (kind) {
+    case WINO_LARGE:
+        return wino_out_large(m);
+    case WINO_PLAIN:
         return wino_out_plain(m);
-    if (kind == WINO_DOWN)
+    case WINO_DOWN:
         return wino_out_down(m);
-    return odd ? wino_out_odd(m) : wino_out_even(m);
+    default:
+        return odd ? wino_out_odd(m) : wino_out_even(m);
+    }
 }
 
 /* Which sum is operand i of wino_out(). */
 VEC_INLINE size_t wino_sum(size_t i, const WinoKind kind, const int odd)
 {
-    static const guint8 up[2][6] = {{0, 1, 2, 4, 6, 6}, {1, 3, 5, 7, 8, 8}};
-    return kind == WINO_UP ? up[odd][i] : kind == WINO_DOWN ? MIN(i, 4) : i;
+    static const guint8 up[2][5] = {{0, 1, 2, 4, 6}, {1, 3, 5, 7, 8}};
+    return kind == WINO_UP ? up[odd][i] : i;
 }
 
 /* ---- packing */
@@ -449,8 +531,9 @@ static WinoGrid wino_grid(const DcaeCpuCall *call)
     } else if (layer->stride == 2) {
         g.w = call->out.w;
     }
-    g.across = (g.w + WINO_OUT - 1) / WINO_OUT;
-    g.tiles = (g.h + WINO_OUT - 1) / WINO_OUT * g.across;
+    size_t out = wino_forms[wino_kind(layer)].out;
+    g.across = (g.w + out - 1) / out;
+    g.tiles = (g.h + out - 1) / out * g.across;
     return g;
 }
 
@@ -566,7 +649,7 @@ VEC_INLINE void wino_input(const WinoInput *w, size_t c, size_t channels, const 
     float *v = w->v + c / s->c_block * s->c_block * tiles + c % s->c_block;
     for (size_t t = 0; t < tiles; t++, v += s->c_block) {
         size_t ty = (b->first + t) / b->grid.across, tx = (b->first + t) % b->grid.across;
-        size_t y = (b->grid.y0 * f->step / WINO_OUT) + ty * f->step, x = tx * f->step;
+        size_t y = b->grid.y0 * f->step / f->out + ty * f->step, x = tx * f->step;
         /* Rows of the last register tile behind the last tile. */
         if (t >= b->tiles) {
             for (size_t i = 0; i < f->v * f->v; i++)
@@ -612,59 +695,75 @@ static void wino_products(const WinoShape *s, size_t in_c, const float *packed, 
 
 /* ---- output transform */
 
-/* Operands of wino_out() for one column of sums, `down` floats from row to row of them. */
-VEC_INLINE Six six_load(const float *m, size_t down, const WinoKind kind, const int odd)
+/* The output transform down of column i of a tile's sums. */
+VEC_INLINE Eight wino_output_column(const float *m, size_t slot, size_t i, const WinoKind kind,
+                                    const int py, const int px)
 {
-    return (Six){.v0 = vec_load(m + wino_sum(0, kind, odd) * down),
-                 .v1 = vec_load(m + wino_sum(1, kind, odd) * down),
-                 .v2 = vec_load(m + wino_sum(2, kind, odd) * down),
-                 .v3 = vec_load(m + wino_sum(3, kind, odd) * down),
-                 .v4 = vec_load(m + wino_sum(4, kind, odd) * down),
-                 .v5 = kind == WINO_PLAIN ? vec_load(m + 5 * down) : vec_zero()};
+    size_t down = wino_forms[kind].m * slot;
+    m += wino_sum(i, kind, px) * slot;
+    Eight sums = {
+        vec_load(m + wino_sum(0, kind, py) * down), vec_load(m + wino_sum(1, kind, py) * down),
+        vec_load(m + wino_sum(2, kind, py) * down), vec_load(m + wino_sum(3, kind, py) * down),
+        vec_load(m + wino_sum(4, kind, py) * down)};
+    if (kind == WINO_PLAIN || kind == WINO_LARGE)
+        sums.v5 = vec_load(m + 5 * down);
+    if (kind == WINO_LARGE) {
+        sums.v6 = vec_load(m + 6 * down);
+        sums.v7 = vec_load(m + 7 * down);
+    }
+    return wino_out(sums, kind, py);
 }
 
-/* m: element 0 of a tile; y[16][stride]: its product pixels, row by row; py, px: which phase. */
+#define WINO_ROW(i) \
+    ((Eight){t0.v##i, t1.v##i, t2.v##i, t3.v##i, t4.v##i, t5.v##i, t6.v##i, t7.v##i})
+
+/* m: element 0 of a tile; y[out²][stride]: its product pixels, row by row; py, px: which phase. */
 VEC_INLINE void wino_output(const WinoShape *s, const float *m, float *y, size_t stride,
                             const WinoKind kind, const int py, const int px)
 {
-    size_t slot = s->slot, down = wino_forms[kind].m * slot;
-    for (size_t k = 0; k < s->padded_c; k += VEC_WIDTH, m += VEC_WIDTH) {
-        Four t0 = wino_out(six_load(m + wino_sum(0, kind, px) * slot, down, kind, py), kind, py);
-        Four t1 = wino_out(six_load(m + wino_sum(1, kind, px) * slot, down, kind, py), kind, py);
-        Four t2 = wino_out(six_load(m + wino_sum(2, kind, px) * slot, down, kind, py), kind, py);
-        Four t3 = wino_out(six_load(m + wino_sum(3, kind, px) * slot, down, kind, py), kind, py);
-        Four t4 = wino_out(six_load(m + wino_sum(4, kind, px) * slot, down, kind, py), kind, py);
-        Four t5 = t4;
-        if (kind == WINO_PLAIN)
-            t5 = wino_out(six_load(m + 5 * slot, down, kind, py), kind, py);
-        four_store(y + k, stride,
-                   wino_out((Six){t0.v0, t1.v0, t2.v0, t3.v0, t4.v0, t5.v0}, kind, px));
-        four_store(y + 4 * stride + k, stride,
-                   wino_out((Six){t0.v1, t1.v1, t2.v1, t3.v1, t4.v1, t5.v1}, kind, px));
-        four_store(y + 8 * stride + k, stride,
-                   wino_out((Six){t0.v2, t1.v2, t2.v2, t3.v2, t4.v2, t5.v2}, kind, px));
-        four_store(y + 12 * stride + k, stride,
-                   wino_out((Six){t0.v3, t1.v3, t2.v3, t3.v3, t4.v3, t5.v3}, kind, px));
+    const int out = (int)wino_forms[kind].out;
+    size_t row = wino_forms[kind].out * stride;
+    for (size_t k = 0; k < s->padded_c; k += VEC_WIDTH, m += VEC_WIDTH, y += VEC_WIDTH) {
+        Eight t0 = wino_output_column(m, s->slot, 0, kind, py, px);
+        Eight t1 = wino_output_column(m, s->slot, 1, kind, py, px);
+        Eight t2 = wino_output_column(m, s->slot, 2, kind, py, px);
+        Eight t3 = wino_output_column(m, s->slot, 3, kind, py, px);
+        Eight t4 = wino_output_column(m, s->slot, 4, kind, py, px);
+        Eight t5 = t4, t6 = t4, t7 = t4;
+        if (kind == WINO_PLAIN || kind == WINO_LARGE)
+            t5 = wino_output_column(m, s->slot, 5, kind, py, px);
+        if (kind == WINO_LARGE) {
+            t6 = wino_output_column(m, s->slot, 6, kind, py, px);
+            t7 = wino_output_column(m, s->slot, 7, kind, py, px);
+        }
+        eight_store(y, stride, wino_out(WINO_ROW(0), kind, px), out);
+        eight_store(y + row, stride, wino_out(WINO_ROW(1), kind, px), out);
+        eight_store(y + 2 * row, stride, wino_out(WINO_ROW(2), kind, px), out);
+        eight_store(y + 3 * row, stride, wino_out(WINO_ROW(3), kind, px), out);
+        if (out > 4) {
+            eight_store(y + 4 * row, stride, wino_out(WINO_ROW(4), kind, px), out);
+            eight_store(y + 5 * row, stride, wino_out(WINO_ROW(5), kind, px), out);
+        }
     }
 }
 
-/* y[16][stride]: the product pixels of tile (ty, tx) of a phase. */
+/* y[out²][stride]: the product pixels of tile (ty, tx) of a phase. */
 static void wino_finish(const Epilogue *e, const WinoBlock *b, size_t ty, size_t tx, size_t phase,
                         float *y, size_t stride, float *spare)
 {
     const DcaeLayer *layer = e->layer;
-    size_t rows = MIN(WINO_OUT, b->grid.h - ty * WINO_OUT);
-    size_t columns = MIN(WINO_OUT, b->grid.w - tx * WINO_OUT);
-    size_t y0 = b->grid.y0 + ty * WINO_OUT, x0 = tx * WINO_OUT;
+    size_t out = wino_forms[wino_kind(layer)].out;
+    size_t rows = MIN(out, b->grid.h - ty * out);
+    size_t columns = MIN(out, b->grid.w - tx * out);
+    size_t y0 = b->grid.y0 + ty * out, x0 = tx * out;
     for (size_t i = 0; i < rows; i++) {
         for (size_t j = 0; j < columns; j++) {
-            float *v = y + (i * WINO_OUT + j) * stride;
+            float *v = y + (i * out + j) * stride;
             if (layer->shuffle == DCAE_SHUFFLE_UP) {
                 epilogue_up(e, y0 + i, x0 + j, v, spare);
             } else if (layer->shuffle == DCAE_SHUFFLE_DOWN) {
                 if (i % 2 == 0 && j % 2 == 0)
-                    epilogue_down(e, (y0 + i) / 2, (x0 + j) / 2, v, stride, WINO_OUT * stride,
-                                  spare);
+                    epilogue_down(e, (y0 + i) / 2, (x0 + j) / 2, v, stride, out * stride, spare);
             } else if (layer->nearest2) {
                 epilogue_pixel(e, 2 * (y0 + i) + phase / 2, 2 * (x0 + j) + phase % 2, v, 0, 0,
                                layer->out_c, spare);
@@ -687,7 +786,7 @@ static gsize wino_scratch_bytes(const DcaeCpuCall *call)
     const DcaeLayer *layer = call->op->layer;
     WinoShape s = wino_call_shape(call);
     return (s.slots * s.slot + (WINO_IN * s.form->v + 1) * WINO_RING_C +
-            WINO_OUT * WINO_OUT * wino_y_stride(&s) + epilogue_scratch(layer)) *
+            s.form->out * s.form->out * wino_y_stride(&s) + epilogue_scratch(layer)) *
            sizeof(float);
 }
 
@@ -699,7 +798,7 @@ VEC_INLINE void wino_run_kind(const DcaeCpuCall *call, const WinoShape *s, size_
     WinoBlock b = wino_block(call, s, task);
     size_t stride = wino_y_stride(s);
     float *ring = slots + s->slots * s->slot, *zeros = ring + WINO_IN * f->v * WINO_RING_C;
-    float *y = zeros + WINO_RING_C, *spare = y + WINO_OUT * WINO_OUT * stride;
+    float *y = zeros + WINO_RING_C, *spare = y + f->out * f->out * stride;
     WinoInput input = {.call = call,
                        .shape = s,
                        .block = &b,
@@ -756,9 +855,10 @@ static guint row_align(const DcaeLayer *layer)
 {
     if (!wino_takes(layer))
         return implicit_row_align(layer);
+    guint out = (guint)wino_forms[wino_kind(layer)].out;
     if (layer->shuffle == DCAE_SHUFFLE_DOWN)
-        return WINO_OUT / 2;
-    return layer->nearest2 || layer->shuffle == DCAE_SHUFFLE_UP ? 2 * WINO_OUT : WINO_OUT;
+        return out / 2;
+    return layer->nearest2 || layer->shuffle == DCAE_SHUFFLE_UP ? 2 * out : out;
 }
 
 static gsize n_tasks(const DcaeCpuCall *call)
@@ -779,6 +879,9 @@ static void run(const DcaeCpuCall *call, gsize task, void *scratch)
     }
     WinoShape s = wino_call_shape(call);
     switch (wino_kind(call->op->layer)) {
+    case WINO_LARGE:
+        wino_run_kind(call, &s, task, scratch, WINO_LARGE);
+        break;
     case WINO_PLAIN:
         wino_run_kind(call, &s, task, scratch, WINO_PLAIN);
         break;
