@@ -208,7 +208,7 @@ def static_table(build, precision, threads, nvdisasm):
     return lines
 
 
-def memory_lines(build, model):
+def memory_lines(build, model, resources):
     """4K decode in bands: the limit that keeps all of it below MEMORY_4K."""
     width, height = SIZES[-1]
     lines = []
@@ -220,7 +220,7 @@ def memory_lines(build, model):
         gb = lambda n: f"{n / 1e9:.2f} GB"
         lines.append(f"- {direction}, memory-limit={mib:.0f}: {gb(total)} = weights {gb(m['weights'])} + arena {gb(m['arena'])} + "
                      f"workspace {gb(m['workspace'])} + frames under way {gb(m['staging'])}; {m['bands']} bands, {len(launches)} launches; "
-                     f"not cut: arena {gb(whole['arena'])}")
+                     f"{DEVICES[0].name}: {1e3 * sum(l.time(DEVICES[0], resources)[0] for l in launches):.0f} ms; not cut: arena {gb(whole['arena'])}")
     return lines
 
 
@@ -255,10 +255,10 @@ def main():
     for direction in ("encode", "decode"):
         launches, _ = everything[direction, SIZES[1]]
         short += [f"- {direction}: " + "; ".join(costliest(launches, DEVICES[0], resources[90]))]
-    slow = sorted({f"{label} ({d.name}, {size[0]}×{size[1]})" for (_, size), (launches, _) in everything.items() for d in DEVICES
+    slow = sorted({f"{label}, {size[0]}×{size[1]}" for (_, size), (launches, _) in everything.items() for d in DEVICES
                    for label in bound_by_memory(launches, d, resources[d.arch])})
-    short += ["", "3×3 convolutions of 128 channels and more that memory bounds: " + ("; ".join(slow) or "none") + ".", "",
-              "Device memory at 3840×2176, exact tiling:", "", *memory_lines(args.build, args.model), ""]
+    short += ["", "3×3 convolutions of 128 channels and more that memory bounds on one of the devices: " + ("; ".join(slow) or "none") + ".", "",
+              "Device memory at 3840×2176, exact tiling:", "", *memory_lines(args.build, args.model, resources[90]), ""]
     static = ["", "Registers, blocks a multiprocessor, spills: ptxas. Tensor-core instructions: sm_90.", "",
               *static_table(args.build, "bf16", threads, args.nvdisasm), ""]
     for (direction, size), (launches, _) in everything.items():
