@@ -6,6 +6,7 @@
 #include "checkkernels.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 /* A convolution, described by what differs from a plain 3×3. */
@@ -284,6 +285,37 @@ static void check_bands(Check *check, const Case *k)
     }
 }
 
+/* ---- against an emulation of the same instructions */
+
+/* The same weights; outputs at most one step of an element apart, in case a processor sums the two
+ * products of a word in another order than is documented. Says so where bits differ. */
+static void check_twin(Check *check, const Case *k)
+{
+    const DcaeCpuKernel *twin = &check->build->twin->kernel[k->layer.kind];
+    gsize bytes = twin->packed_bytes(&k->layer), different = 0;
+    float *packed = check_alloc(bytes / sizeof(float));
+    CheckTensor *out = check_tensor_rows(k->out, 0, k->values[1].h);
+    DcaeCpuCall call = case_call(k);
+    twin->pack(&k->layer, &k->weights, packed);
+    if (memcmp(packed, k->packed, bytes) != 0)
+        check_fail(check, "%s: the emulation packs other weights", k->name);
+    check_tensor_poison(out);
+    call.packed = packed;
+    call.out = out->rows;
+    check_run(check, twin, &call);
+    g_autofree double *emulated = check_dense(out), *real = check_dense(k->out);
+    for (gsize i = 0; i < (gsize)out->rows.h * out->rows.w * out->rows.c; i++) {
+        different += real[i] != emulated[i];
+        if (!(fabs(real[i] - emulated[i]) <= 2 * check_store_error(out, real[i]) + 1e-5))
+            check_fail(check, "%s: %.9g, but %.9g emulated", k->name, real[i], emulated[i]);
+    }
+    if (different > 0)
+        printf("# %s: %" G_GSIZE_FORMAT " outputs differ from the emulation's\n", k->name,
+               different);
+    dcae_aligned_free(packed);
+    check_tensor_free(out);
+}
+
 static void check_form(Check *check, const Form *form, guint h, guint w, CheckFill fill)
 {
     Case k = {0};
@@ -305,6 +337,8 @@ static void check_form(Check *check, const Form *form, guint h, guint w, CheckFi
     check_tensor_guards(check, k.out);
     compare(check, &k, fill);
     check_bands(check, &k);
+    if (check->build->twin)
+        check_twin(check, &k);
     check_end(check, k.name);
     case_free(&k);
 }

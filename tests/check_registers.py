@@ -5,7 +5,7 @@
 #
 #     check_registers.py OBJDUMP ARCHIVE FUNCTION LOOPS
 #
-# Disassembles ARCHIVE, finds FUNCTION's loops of at least 12 fused multiply-adds, and fails where one
+# Disassembles ARCHIVE, finds FUNCTION's loops of at least 12 fused multiply-adds or bf16 products, and fails where one
 # has a vector on the stack, or where fewer than LOOPS are found.
 import re
 import subprocess
@@ -57,7 +57,7 @@ def main():
         if name != function:
             continue
         for body in inner_loops(lines):
-            if sum(m.startswith("vfmadd") and m.endswith("ps") for _, m, _ in body) < 12:
+            if sum(m.startswith(("vfmadd", "vdpbf16")) and m.endswith("ps") for _, m, _ in body) < 12:
                 continue
             found += 1
             for address, mnemonic, operands in body:

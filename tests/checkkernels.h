@@ -14,6 +14,7 @@
 typedef struct {
     const char *isa;
     DcaeCpuKernels kernels;
+    const DcaeCpuKernels *twin; /* emulates this build, or NULL */
 } CheckBuild;
 
 typedef struct {
