@@ -18,7 +18,7 @@
  * read at the cost of computing; and in convolutions so many multiplications, or handing out the
  * step and keeping rows for the next costs too much, but for that no more rows of tiles. Measured.
  */
-#define MIN_USES 64
+#define MIN_USES 48
 #define MIN_PRODUCTS (150u << 20)
 #define MIN_TILE_ROWS 2
 /* Results that wait for their wait(). */
