@@ -146,8 +146,7 @@ gst_dcae_cuda_sync (GstBuffer * buffer)
 /* ---- pools */
 
 GstBufferPool *
-gst_dcae_cuda_pool_new (GstObject * context, GstCaps * caps, guint min,
-    guint * size)
+gst_dcae_cuda_pool_new (GstObject * context, GstCaps * caps, guint * size)
 {
   GstBufferPool *pool = gst_cuda_buffer_pool_new (GST_CUDA_CONTEXT (context));
   GstStructure *config = gst_buffer_pool_get_config (pool);
@@ -159,7 +158,7 @@ gst_dcae_cuda_pool_new (GstObject * context, GstCaps * caps, guint min,
     return NULL;
   }
   gst_buffer_pool_config_set_params (config, caps,
-      GST_VIDEO_INFO_SIZE (&info), min, 0);
+      GST_VIDEO_INFO_SIZE (&info), 0, 0);
   gst_buffer_pool_config_add_option (config, GST_BUFFER_POOL_OPTION_VIDEO_META);
   if (!gst_buffer_pool_set_config (pool, config)) {
     gst_object_unref (pool);
@@ -300,8 +299,7 @@ gst_dcae_cuda_sync (GstBuffer * buffer)
 }
 
 GstBufferPool *
-gst_dcae_cuda_pool_new (GstObject * context, GstCaps * caps, guint min,
-    guint * size)
+gst_dcae_cuda_pool_new (GstObject * context, GstCaps * caps, guint * size)
 {
   return NULL;
 }

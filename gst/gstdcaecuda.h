@@ -51,9 +51,10 @@ GstMapFlags gst_dcae_cuda_map_flags (GstObject * context, GstBuffer * buffer);
 void gst_dcae_cuda_sync (GstBuffer * buffer);
 
 /* A configured pool of pictures in device memory; *size becomes the bytes of
- * one of its buffers. NULL: no memory. */
+ * one of its buffers. It allocates none ahead, since a pool that fails half way
+ * through that keeps what it has. NULL: no memory. */
 GstBufferPool *gst_dcae_cuda_pool_new (GstObject * context, GstCaps * caps,
-    guint min, guint * size);
+    guint * size);
 /* An active pool of packed buffers of so many bytes. NULL: no memory. */
 GstBufferPool *gst_dcae_cuda_latent_pool_new (GstObject * context, gsize size);
 

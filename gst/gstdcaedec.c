@@ -679,22 +679,17 @@ make_pool (GstCaps * caps, guint size, guint min, gboolean meta)
   return pool;
 }
 
-/* The peer's pool of device memory, or one of our own. */
+/* Device memory of our context, whatever the peer proposes. */
 static gboolean
 decide_device_pool (GstDcaeDec * self, GstQuery * query)
 {
   GstObject *cuda = gst_dcae_codec_get_cuda (&self->codec);
-  GstBufferPool *pool = NULL;
-  guint size, min = 0, max = 0;
+  GstBufferPool *pool;
   GstCaps *caps;
-  gboolean first = gst_query_get_n_allocation_pools (query) == 0;
+  guint size;
 
   gst_query_parse_allocation (query, &caps, NULL);
-  if (!first)
-    gst_query_parse_nth_allocation_pool (query, 0, &pool, &size, &min, &max);
-  min += self->flights.batch * self->flights.depth;
-  gst_clear_object (&pool);
-  pool = gst_dcae_cuda_pool_new (cuda, caps, min, &size);
+  pool = gst_dcae_cuda_pool_new (cuda, caps, &size);
   if (!pool) {
     GST_ELEMENT_ERROR (self, RESOURCE, FAILED,
         ("No CUDA memory for pictures of %dx%d pixels",
@@ -703,10 +698,10 @@ decide_device_pool (GstDcaeDec * self, GstQuery * query)
     self->codec.failed = TRUE;
     return FALSE;
   }
-  if (first)
-    gst_query_add_allocation_pool (query, pool, size, min, 0);
+  if (gst_query_get_n_allocation_pools (query) == 0)
+    gst_query_add_allocation_pool (query, pool, size, 0, 0);
   else
-    gst_query_set_nth_allocation_pool (query, 0, pool, size, min, 0);
+    gst_query_set_nth_allocation_pool (query, 0, pool, size, 0, 0);
   gst_object_unref (pool);
   return TRUE;
 }
@@ -756,8 +751,21 @@ gst_dcae_dec_decide_allocation (GstVideoDecoder * decoder, GstQuery * query)
 static GstFlowReturn
 allocate_picture (GstElement * element, GstVideoCodecFrame * frame)
 {
-  return gst_video_decoder_allocate_output_frame (GST_VIDEO_DECODER (element),
-      frame);
+  GstDcaeDec *self = GST_DCAE_DEC (element);
+  GstFlowReturn flow = gst_video_decoder_allocate_output_frame
+      (GST_VIDEO_DECODER (element), frame);
+
+  /* A pool that could not start says that it is flushing. */
+  if (flow != GST_FLOW_ERROR && (flow != GST_FLOW_FLUSHING ||
+          GST_PAD_IS_FLUSHING (GST_VIDEO_DECODER_SRC_PAD (self))))
+    return flow;
+
+  GST_ELEMENT_ERROR (self, RESOURCE, FAILED,
+      ("No memory for a picture of %dx%d pixels",
+          GST_VIDEO_INFO_WIDTH (&self->flights.picture),
+          GST_VIDEO_INFO_HEIGHT (&self->flights.picture)), (NULL));
+  self->codec.failed = TRUE;
+  return GST_FLOW_ERROR;
 }
 
 static GstFlowReturn

@@ -31,6 +31,10 @@
  * gst-launch-1.0 filesrc location=photo.jpg ! jpegdec ! videoconvert ! dcaeenc model=mit-han-lab/dc-ae-f32c32-sana-1.0-diffusers ! filesink location=photo.f32
  * ]| Writes the bare latent of one picture, with a model from the local Hugging
  * Face cache.
+ * |[
+ * gst-launch-1.0 videotestsrc num-buffers=10 ! cudaupload ! "video/x-raw(memory:CUDAMemory)" ! dcaeenc backend=cuda ! dcaedec backend=cuda ! cudadownload ! videoconvert ! autovideosink
+ * ]| Keeps pictures and latents in device memory, where the plugin was built with
+ * CUDA.
  *
  * Since: 0.1
  */
@@ -589,8 +593,8 @@ gst_dcae_enc_getcaps (GstVideoEncoder * encoder, GstCaps * filter)
       filter);
 }
 
-/* Device memory for upstream, where the caps say so. */
-static void
+/* Device memory for upstream, where the caps say so: as much as it wants. */
+static gboolean
 propose_device_pool (GstDcaeEnc * self, GstQuery * query)
 {
   GstObject *cuda = gst_dcae_codec_get_cuda (&self->codec);
@@ -600,14 +604,15 @@ propose_device_pool (GstDcaeEnc * self, GstQuery * query)
 
   gst_query_parse_allocation (query, &caps, NULL);
   if (!cuda || !gst_dcae_cuda_has_feature (caps))
-    return;
+    return FALSE;
   while (gst_query_get_n_allocation_pools (query) > 0)
     gst_query_remove_nth_allocation_pool (query, 0);
-  pool = gst_dcae_cuda_pool_new (cuda, caps, 0, &size);
+  pool = gst_dcae_cuda_pool_new (cuda, caps, &size);
   if (!pool)
-    return;
+    return TRUE;
   gst_query_add_allocation_pool (query, pool, size, 0, 0);
   gst_object_unref (pool);
+  return TRUE;
 }
 
 /* Frames that wait or are under way keep their input: a pool upstream must
@@ -624,8 +629,8 @@ gst_dcae_enc_propose_allocation (GstVideoEncoder * encoder, GstQuery * query)
           query))
     return FALSE;
 
-  propose_device_pool (self, query);
-  if (held > 1 && gst_query_get_n_allocation_pools (query) > 0) {
+  if (!propose_device_pool (self, query) && held > 1 &&
+      gst_query_get_n_allocation_pools (query) > 0) {
     gst_query_parse_nth_allocation_pool (query, 0, &pool, &size, &min, &max);
     min = MAX (min, held);
     gst_query_set_nth_allocation_pool (query, 0, pool, size, min,
