@@ -376,15 +376,17 @@ CheckTime check_time(Check *check, const DcaeCpuKernel *kernel, const DcaeCpuCal
     double times[MAX_RUNS], total = 0;
     clock_t cpu;
     guint n = 0, threads = dcae_pool_threads(check->pool);
-    gsize bytes = kernel->scratch_bytes ? kernel->scratch_bytes(call) : 0;
-    Timed timed = {.kernel = kernel, .call = call, .scratch_stride = (bytes + 4159) / 64 * 64};
+    DcaeCpuCall threaded = *call;
+    threaded.threads = threads;
+    gsize bytes = kernel->scratch_bytes ? kernel->scratch_bytes(&threaded) : 0;
+    Timed timed = {.kernel = kernel, .call = &threaded, .scratch_stride = (bytes + 4159) / 64 * 64};
     timed.scratch = dcae_aligned_alloc(threads * timed.scratch_stride);
     g_assert(timed.scratch);
-    dcae_pool_run(check->pool, kernel->n_tasks(call), timed_task, &timed);
+    dcae_pool_run(check->pool, kernel->n_tasks(&threaded), timed_task, &timed);
     cpu = clock();
     while (n < 5 || (total < seconds && n < MAX_RUNS)) {
         gint64 start = g_get_monotonic_time();
-        dcae_pool_run(check->pool, kernel->n_tasks(call), timed_task, &timed);
+        dcae_pool_run(check->pool, kernel->n_tasks(&threaded), timed_task, &timed);
         times[n] = (double)(g_get_monotonic_time() - start) * 1e-6;
         total += times[n++];
     }

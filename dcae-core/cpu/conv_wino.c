@@ -537,15 +537,13 @@ static WinoGrid wino_grid(const DcaeCpuCall *call)
     return g;
 }
 
-/* Blocks that share the register tiles evenly, a multiple of 4 for the sake of few threads. Small
- * pictures are cut finer for the sake of many, unless each block would stream large weights for few
- * tiles. */
-static size_t wino_blocks(const WinoShape *s, const DcaeLayer *layer, const WinoGrid *g)
+/* As few blocks as can be, so that each reads the weights for many tiles, but the same number for
+ * each thread. */
+static size_t wino_blocks(const WinoShape *s, const DcaeCpuCall *call, const WinoGrid *g)
 {
-    size_t groups = (g->tiles + s->group - 1) / s->group;
+    size_t groups = (g->tiles + s->group - 1) / s->group, threads = MAX(call->threads, 1);
     size_t blocks = (groups + s->groups - 1) / s->groups;
-    size_t wanted = (gsize)layer->in_c * layer->conv_c > 256 * 256 ? 4 : 16;
-    return MIN((MAX(blocks, wanted) + 3) / 4 * 4, groups);
+    return MIN((blocks + threads - 1) / threads * threads, groups);
 }
 
 /* The shape for the blocks of a call, which take less scratch memory where they are smaller than
@@ -555,7 +553,7 @@ static WinoShape wino_call_shape(const DcaeCpuCall *call)
     WinoShape s = wino_shape(call->op->layer);
     WinoGrid g = wino_grid(call);
     size_t groups = (g.tiles + s.group - 1) / s.group;
-    size_t blocks = wino_blocks(&s, call->op->layer, &g);
+    size_t blocks = wino_blocks(&s, call, &g);
     wino_set_groups(&s, (groups + blocks - 1) / blocks);
     return s;
 }
@@ -564,7 +562,7 @@ static size_t wino_n_tasks(const DcaeCpuCall *call)
 {
     WinoShape s = wino_shape(call->op->layer);
     WinoGrid g = wino_grid(call);
-    return wino_blocks(&s, call->op->layer, &g);
+    return wino_blocks(&s, call, &g);
 }
 
 typedef struct {
@@ -575,7 +573,7 @@ typedef struct {
 static WinoBlock wino_block(const DcaeCpuCall *call, const WinoShape *s, size_t task)
 {
     WinoBlock b = {.grid = wino_grid(call)};
-    size_t blocks = wino_blocks(s, call->op->layer, &b.grid);
+    size_t blocks = wino_blocks(s, call, &b.grid);
     size_t groups = (b.grid.tiles + s->group - 1) / s->group;
     b.first = groups * task / blocks * s->group;
     b.tiles = MIN(groups * (task + 1) / blocks * s->group, b.grid.tiles) - b.first;

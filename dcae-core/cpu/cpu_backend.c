@@ -131,6 +131,7 @@ static gsize workspace(const DcaeProgram *program, const DcaeOp *op, guint rows,
         .residual = rows_of_value(program, op->residual),
         .above = rows_of_value(program, op->above),
         .left = rows_of_value(program, op->left),
+        .threads = params->threads,
         .y1 = rows,
     };
     init_kernels(params, &kernels);
@@ -373,6 +374,7 @@ static void make_call(Instance *self, const DcaeStep *step, guint image)
         .residual = slot_rows(self, op->residual, 0, step->residual_row0, image),
         .above = slot_rows(self, op->above, 0, 0, image),
         .left = slot_rows(self, op->left, 0, 0, image),
+        .threads = dcae_pool_threads(self->pool),
         .y0 = step->y0,
         .y1 = step->y1,
         .not_finite = &self->not_finite[image],

@@ -37,6 +37,7 @@ typedef struct {
     DcaeRows in, out, residual;
     DcaeRows above, left; /* BLEND */
     float *state; /* ATTN_*: [heads][head_dim + 1][head_dim]; row head_dim is the sum of relu(k) */
+    guint threads; /* that tasks are for; a hint, 0 counts as 1 */
     guint y0, y1; /* output rows (ATTN_SUM, *_OUT: rows of in) */
     const DcaeImage *image;   /* PIXELS_* */
     const DcaeLatent *latent; /* LATENT_* */
