@@ -28,6 +28,7 @@ static struct {
     void (*seed)(unsigned seed);
     void (*counters)(GpusimCounters *out);
     unsigned (*report_leaks)(void);
+    void (*coverage_lines)(GpusimLine line, void *data);
 } sim;
 
 /* On a real device nothing counts and nothing fails on demand. */
@@ -77,6 +78,7 @@ static gboolean open_sim(void)
     *(void **)&sim.seed = sim_function(library, "gpusim_seed");
     *(void **)&sim.counters = sim_function(library, "gpusim_counters");
     *(void **)&sim.report_leaks = sim_function(library, "gpusim_report_leaks");
+    *(void **)&sim.coverage_lines = sim_function(library, "gpusim_coverage_lines");
     return TRUE;
 }
 
@@ -797,6 +799,32 @@ static void test_no_driver(void)
     golden_free(c);
 }
 
+/* ---- what all tests together have executed */
+
+/* What test_bank_conflicts() looks for, and how many such instructions some test executed. */
+static void check_conflicts(const char *line, guint64 hits, guint64 conflicts, void *seen)
+{
+    const char *text = strrchr(line, '\t') + 1; /* module, kernel, line, text */
+
+    if (!g_str_has_prefix(text, "ldmatrix") && !g_str_has_prefix(text, "cp.async.cg"))
+        return;
+    if (conflicts > 0)
+        g_test_message("%" G_GUINT64_FORMAT " conflicts: %s", conflicts, line);
+    g_assert_cmpuint(conflicts, ==, 0);
+    *(guint *)seen += hits > 0;
+}
+
+/* The main loop of the convolutions moves its tiles into shared memory and out of it without
+ * waiting for a bank. */
+static void test_bank_conflicts(void)
+{
+    guint seen = 0;
+
+    sim.coverage_lines(check_conflicts, &seen);
+    g_assert_cmpuint(seen, >=,
+                     32); /* of one kernel: loads of two halves of a step and of its stages */
+}
+
 static void test_not_on_device(void)
 {
     g_test_skip("needs the stand-in driver: its counters, or calls that it makes fail");
@@ -837,5 +865,7 @@ int main(int argc, char **argv)
         add_all_golden();
     /* Behind the others, since it leaves memory behind; suites run after what stands alone. */
     add_stand_in_test("/failing/calls", test_failures);
+    /* About all that the others ran. */
+    add_stand_in_test("/all/bank-conflicts", test_bank_conflicts);
     return g_test_run();
 }
