@@ -9,6 +9,7 @@
 #include <gst/check/gstharness.h>
 #include <gst/video/video.h>
 
+#include <dlfcn.h>
 #include <glib/gstdio.h>
 #include <math.h>
 #include <string.h>
@@ -2550,6 +2551,44 @@ GST_START_TEST(test_elements_follow_a_renegotiation_within_a_batch)
 
 GST_END_TEST;
 
+/* Without a driver, or in a build without CUDA: a sentence that says what is missing, and the CPU
+ * where nothing was asked for. */
+GST_START_TEST(test_cuda_that_is_not_there_is_an_error)
+{
+    GstBus *bus;
+    GstHarness *h;
+    GstMessage *message;
+    GError *error;
+    gchar *active;
+    void *driver = dlopen("libcuda.so.1", RTLD_LAZY);
+
+    if (driver != NULL) {
+        dlclose(driver);
+        return;
+    }
+    h = harness_new("dcaeenc backend=cuda", &bus);
+    message = gst_bus_timed_pop_filtered(bus, WAIT, GST_MESSAGE_ERROR);
+    fail_unless(message != NULL);
+    gst_message_parse_error(message, &error, NULL);
+    fail_unless(strstr(error->message, "libcuda.so.1") != NULL ||
+                    strstr(error->message, "not built into this version") != NULL,
+                "%s", error->message);
+    fail_unless(g_error_matches(error, GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_SETTINGS));
+    g_error_free(error);
+    gst_message_unref(message);
+    harness_free(h, bus);
+
+    h = harness_new("dcaeenc", &bus);
+    gst_harness_set_src_caps_str(h, RAW_CAPS("RGB"));
+    fail_unless_equals_int(gst_harness_push(h, picture("RGB", W, H, 0)), GST_FLOW_OK);
+    g_object_get(h->element, "active-backend", &active, NULL);
+    assert_equals_string(active, "cpu");
+    g_free(active);
+    harness_free(h, bus);
+}
+
+GST_END_TEST;
+
 /* gst-plugins-base/tests/check/generic/states.c in short: every order of
  * states that applications use, without data. */
 GST_START_TEST(test_elements_survive_every_state_change)
@@ -2744,6 +2783,7 @@ static Suite *elements_suite(void)
     tcase_add_test(all, test_elements_follow_a_renegotiation_within_a_batch);
     tcase_add_test(all, test_reverse_playback_decodes_every_frame);
     tcase_add_test(all, test_flush_and_stop_interrupt_a_running_frame);
+    tcase_add_test(all, test_cuda_that_is_not_there_is_an_error);
     tcase_add_test(all, test_elements_survive_every_state_change);
     tcase_add_test(all, test_stop_in_the_middle_leaves_nothing_behind);
     tcase_add_test(all, test_properties_say_when_they_may_change);

@@ -1,0 +1,542 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * test_cudaelements.c - dcaeenc and dcaedec with backend=cuda under the stand-in driver: pictures
+ * and latents in device memory, frames under way, and every driver call made to fail. Exits with 77
+ * (skipped) where the stand-in or GStreamer's own CUDA elements are not there.
+ */
+#include <gst/check/gstcheck.h>
+#include <gst/check/gstharness.h>
+#include <gst/video/video.h>
+
+#include <dlfcn.h>
+#include <string.h>
+
+#include "gpusim/gpusim.h"
+
+#define WAIT (120 * GST_SECOND)
+#define ENC "dcaeenc backend=cuda precision=f32 model=$M"
+#define DEC "dcaedec backend=cuda precision=f32 model=$M"
+#define DEVICE "video/x-raw(memory:CUDAMemory)"
+
+static struct {
+    void (*counters)(GpusimCounters *);
+    void (*reset)(void);
+    void (*fail_call)(const char *call, unsigned n, int code);
+    unsigned (*report_count)(void);
+    const char *(*report_text)(unsigned index);
+    unsigned (*report_leaks)(void);
+} sim;
+
+/* ---- helpers */
+
+static gboolean open_sim(void)
+{
+    void *library = dlopen("libcuda.so.1", RTLD_NOW);
+
+    if (library == NULL || dlsym(library, "gpusim_counters") == NULL)
+        return FALSE;
+    *(void **)&sim.counters = dlsym(library, "gpusim_counters");
+    *(void **)&sim.reset = dlsym(library, "gpusim_reset");
+    *(void **)&sim.fail_call = dlsym(library, "gpusim_fail");
+    *(void **)&sim.report_count = dlsym(library, "gpusim_report_count");
+    *(void **)&sim.report_text = dlsym(library, "gpusim_report_text");
+    *(void **)&sim.report_leaks = dlsym(library, "gpusim_report_leaks");
+    return TRUE;
+}
+
+static void assert_no_findings(const gchar *what)
+{
+    fail_unless(sim.report_count() == 0, "%s: %s", what, sim.report_text(0));
+}
+
+/* A pipeline of text, in which $M is the smallest model of the golden data. */
+static GstElement *launch(const gchar *text)
+{
+    GError *error = NULL;
+    gchar *folder =
+        g_build_filename(g_getenv("DCAE_TEST_DATA"), "golden", "first-empty-original", NULL);
+    gchar *model = g_strdup_printf("%s/model.safetensors config=%s/config.json", folder, folder);
+    gchar **parts = g_strsplit(text, "$M", -1);
+    gchar *full = g_strjoinv(model, parts);
+    GstElement *pipeline = gst_parse_launch(full, &error);
+
+    fail_unless(pipeline != NULL && error == NULL, "%s: %s", full, error ? error->message : "");
+    g_free(full);
+    g_strfreev(parts);
+    g_free(model);
+    g_free(folder);
+    return pipeline;
+}
+
+/* Rows without what lies between them. */
+static void add_frame(GstElement *sink, GstBuffer *buffer, GstPad *pad, gpointer sum)
+{
+    GstCaps *caps = gst_pad_get_current_caps(pad);
+    guint64 pts = GST_BUFFER_PTS(buffer);
+    GstVideoFrame frame;
+    GstVideoInfo info;
+
+    fail_unless(gst_video_info_from_caps(&info, caps));
+    gst_caps_unref(caps);
+    g_checksum_update(sum, (const guint8 *)&pts, sizeof pts);
+    if (!gst_video_frame_map(&frame, &info, buffer, GST_MAP_READ))
+        return;
+    for (guint c = 0; c < GST_VIDEO_FRAME_N_COMPONENTS(&frame); c++)
+        for (gint y = 0; y < GST_VIDEO_FRAME_COMP_HEIGHT(&frame, c); y++)
+            for (gint x = 0; x < GST_VIDEO_FRAME_COMP_WIDTH(&frame, c); x++)
+                g_checksum_update(sum,
+                                  (const guint8 *)GST_VIDEO_FRAME_COMP_DATA(&frame, c) +
+                                      y * GST_VIDEO_FRAME_COMP_STRIDE(&frame, c) +
+                                      x * GST_VIDEO_FRAME_COMP_PSTRIDE(&frame, c),
+                                  1);
+    gst_video_frame_unmap(&frame);
+}
+
+/* Runs a pipeline that ends in "fakesink name=sink" to its end. Returns a hash of the frames and
+ * their times, or NULL with the text of the first error. */
+static gchar *run(const gchar *text, gchar **error_text)
+{
+    GChecksum *sum = g_checksum_new(G_CHECKSUM_SHA256);
+    GstElement *pipeline = launch(text);
+    GstElement *sink = gst_bin_get_by_name(GST_BIN(pipeline), "sink");
+    GstBus *bus = gst_element_get_bus(pipeline);
+    GError *error = NULL;
+    GstMessage *message;
+    gchar *hash = NULL;
+
+    g_object_set(sink, "signal-handoffs", TRUE, NULL);
+    g_signal_connect(sink, "handoff", G_CALLBACK(add_frame), sum);
+    gst_element_set_state(pipeline, GST_STATE_PLAYING);
+    message = gst_bus_timed_pop_filtered(bus, WAIT, GST_MESSAGE_EOS | GST_MESSAGE_ERROR);
+    fail_unless(message != NULL, "%s hangs", text);
+    if (GST_MESSAGE_TYPE(message) == GST_MESSAGE_EOS) {
+        hash = g_strdup(g_checksum_get_string(sum));
+    } else {
+        gst_message_parse_error(message, &error, NULL);
+        *error_text = g_strdup(error->message);
+        g_error_free(error);
+    }
+    gst_message_unref(message);
+    gst_element_set_state(pipeline, GST_STATE_NULL);
+    gst_object_unref(bus);
+    gst_object_unref(sink);
+    gst_object_unref(pipeline);
+    g_checksum_free(sum);
+    return hash;
+}
+
+static gchar *run_well(const gchar *text)
+{
+    gchar *error = NULL, *hash = run(text, &error);
+
+    fail_unless(hash != NULL, "%s: %s", text, error);
+    assert_no_findings(text);
+    return hash;
+}
+
+static gchar *source(const gchar *format, gint width, gint height, gint frames)
+{
+    return g_strdup_printf("videotestsrc num-buffers=%d pattern=smpte ! "
+                           "video/x-raw,format=%s,width=%d,height=%d,framerate=10/1 ! ",
+                           frames, format, width, height);
+}
+
+static GstBuffer *grey_picture(guint n)
+{
+    GstBuffer *buffer = gst_buffer_new_allocate(NULL, 16 * 8 * 4, NULL);
+
+    gst_buffer_memset(buffer, 0, (guint8)(20 * n), 16 * 8 * 4);
+    GST_BUFFER_PTS(buffer) = n * GST_SECOND / 10;
+    GST_BUFFER_DURATION(buffer) = GST_SECOND / 10;
+    return buffer;
+}
+
+/* ---- device memory */
+
+static const struct {
+    const gchar *format;
+    gint width, height;
+} pictures[] = {
+    {"RGBA", 16, 8}, {"BGRx", 9, 7},   {"RGB", 13, 8},
+    {"GBR", 10, 12}, {"NV12", 18, 14}, {"I420", 20, 10},
+};
+
+GST_START_TEST(test_device_memory_gives_the_same_bytes)
+{
+    gchar *src = source(pictures[__i__].format, pictures[__i__].width, pictures[__i__].height, 4);
+    gchar *system = g_strdup_printf("%s" ENC " ! video/x-dcae-latent ! " DEC
+                                    " ! video/x-raw,format=%s ! fakesink name=sink",
+                                    src, pictures[__i__].format);
+    gchar *device = g_strdup_printf("%scudaupload ! " DEVICE " ! " ENC
+                                    " ! video/x-dcae-latent(memory:CUDAMemory) ! " DEC " ! " DEVICE
+                                    ",format=%s ! cudadownload ! video/x-raw ! fakesink name=sink",
+                                    src, pictures[__i__].format);
+    gchar *one = run_well(system), *two = run_well(device);
+
+    assert_equals_string(one, two);
+    g_free(one);
+    g_free(two);
+    g_free(system);
+    g_free(device);
+    g_free(src);
+}
+
+GST_END_TEST;
+
+static void count(gint frames, GpusimCounters *n)
+{
+    gchar *src = source("RGBA", 16, 8, frames);
+    gchar *text = g_strdup_printf("%scudaupload ! " DEVICE " ! " ENC " ! " DEC " ! " DEVICE
+                                  ",format=RGBA ! cudadownload ! video/x-raw ! fakesink name=sink",
+                                  src);
+
+    sim.reset();
+    g_free(run_well(text));
+    sim.counters(n);
+    g_free(text);
+    g_free(src);
+}
+
+/* Of two runs of different length the difference is what frames cost. The 4 bytes each way of a
+ * codec say whether a value was not finite. */
+GST_START_TEST(test_only_frames_cross_the_bus)
+{
+    const guint64 frame = 16 * 8 * 4;
+    GpusimCounters few, many;
+
+    count(4, &few);
+    count(10, &many);
+    assert_equals_uint64(many.host_to_device - few.host_to_device, 6 * frame);
+    assert_equals_uint64(many.device_to_host - few.device_to_host, 6 * (frame + 2 * 4));
+    assert_equals_uint64(many.device_to_device, few.device_to_device);
+    assert_equals_uint64(many.device_bytes, 0);
+    assert_equals_int(sim.report_leaks(), 0);
+}
+
+GST_END_TEST;
+
+/* Other neighbours get system memory, also such as take anything. */
+GST_START_TEST(test_system_memory_is_the_default)
+{
+    GstElement *pipeline =
+        launch("videotestsrc num-buffers=1 ! video/x-raw,width=16,height=8 ! " ENC
+               " name=enc ! " DEC " name=dec ! fakesink name=sink");
+    GstElement *sink = gst_bin_get_by_name(GST_BIN(pipeline), "sink");
+    GstBus *bus = gst_element_get_bus(pipeline);
+    GstMessage *message;
+    GstPad *pad = gst_element_get_static_pad(sink, "sink");
+    GstCaps *caps;
+
+    gst_element_set_state(pipeline, GST_STATE_PLAYING);
+    message = gst_bus_timed_pop_filtered(bus, WAIT, GST_MESSAGE_EOS | GST_MESSAGE_ERROR);
+    fail_unless(message != NULL && GST_MESSAGE_TYPE(message) == GST_MESSAGE_EOS);
+    gst_message_unref(message);
+    caps = gst_pad_get_current_caps(pad);
+    fail_if(gst_caps_features_contains(gst_caps_get_features(caps, 0), "memory:CUDAMemory"));
+    gst_caps_unref(caps);
+    gst_element_set_state(pipeline, GST_STATE_NULL);
+    gst_object_unref(pad);
+    gst_object_unref(bus);
+    gst_object_unref(sink);
+    gst_object_unref(pipeline);
+}
+
+GST_END_TEST;
+
+/* Every pair of neighbours may have other memory between them. */
+GST_START_TEST(test_memory_may_change_along_the_pipeline)
+{
+    gchar *src = source("NV12", 16, 16, 4), *expected = NULL;
+    static const gchar *const middles[] = {
+        ENC " ! video/x-dcae-latent ! " DEC " ! video/x-raw,format=NV12",
+        ENC " ! video/x-dcae-latent(memory:CUDAMemory) ! queue ! " DEC " ! video/x-raw,format=NV12",
+        "cudaupload ! " DEVICE " ! " ENC " ! video/x-dcae-latent ! " DEC
+        " ! video/x-raw,format=NV12",
+        ENC " ! " DEC " ! " DEVICE ",format=NV12 ! cudadownload ! video/x-raw",
+    };
+
+    for (guint i = 0; i < G_N_ELEMENTS(middles); i++) {
+        gchar *text = g_strdup_printf("%s%s ! fakesink name=sink", src, middles[i]);
+        gchar *hash = run_well(text);
+        if (expected == NULL)
+            expected = g_strdup(hash);
+        assert_equals_string(hash, expected);
+        g_free(hash);
+        g_free(text);
+    }
+    g_free(expected);
+    g_free(src);
+}
+
+GST_END_TEST;
+
+static void assert_says(const gchar *text, const gchar *needle)
+{
+    gchar *error = NULL, *hash = run(text, &error);
+
+    fail_unless(hash == NULL, "%s: no error", text);
+    fail_unless(strstr(error, needle) != NULL, "'%s' does not say '%s'", error, needle);
+    g_free(error);
+}
+
+GST_START_TEST(test_the_cpu_refuses_device_memory_by_name)
+{
+    GstHarness *h = gst_harness_new_parse("dcaeenc backend=cpu");
+    GstBus *bus = gst_bus_new();
+    GstMessage *message;
+    GError *error;
+
+    gst_element_set_bus(h->element, bus);
+    gst_harness_set_src_caps_str(h, DEVICE ",format=RGBA,width=16,height=8,framerate=10/1");
+    fail_if(gst_harness_push(h, grey_picture(0)) == GST_FLOW_OK);
+    message = gst_bus_timed_pop_filtered(bus, WAIT, GST_MESSAGE_ERROR);
+    gst_message_parse_error(message, &error, NULL);
+    fail_unless(strstr(error->message, "CUDA memory") != NULL, "%s", error->message);
+    g_error_free(error);
+    gst_message_unref(message);
+    gst_element_set_bus(h->element, NULL);
+    gst_object_unref(bus);
+    gst_harness_teardown(h);
+
+    assert_says(
+        "videotestsrc num-buffers=1 ! video/x-raw,width=16,height=8 ! dcaeenc backend=cpu ! "
+        "dcaedec backend=cpu ! " DEVICE " ! fakesink name=sink",
+        "Downstream takes CUDA memory only");
+}
+
+GST_END_TEST;
+
+/* ---- frames under way */
+
+static GstHarness *encoder_harness(GstElement **element)
+{
+    GstHarness *h;
+
+    *element = launch(ENC);
+    h = gst_harness_new_with_element(*element, "sink", "src");
+    gst_harness_set_src_caps_str(h, "video/x-raw,format=RGBA,width=16,height=8,framerate=10/1");
+    return h;
+}
+
+GST_START_TEST(test_three_frames_are_under_way)
+{
+    GstElement *element;
+    GstHarness *h = encoder_harness(&element);
+
+    for (guint n = 0; n < 7; n++) {
+        fail_unless_equals_int(gst_harness_push(h, grey_picture(n)), GST_FLOW_OK);
+        fail_unless_equals_int(gst_harness_buffers_received(h), n < 2 ? 0 : n - 1);
+    }
+    fail_unless_equals_uint64(gst_harness_query_latency(h), 2 * GST_SECOND / 10);
+    gst_harness_push_event(h, gst_event_new_eos());
+    fail_unless_equals_int(gst_harness_buffers_received(h), 7);
+    for (guint n = 0; n < 7; n++) {
+        GstBuffer *out = gst_harness_pull(h);
+        fail_unless_equals_uint64(GST_BUFFER_PTS(out), n * GST_SECOND / 10);
+        gst_buffer_unref(out);
+    }
+    gst_harness_teardown(h);
+    gst_object_unref(element);
+    assert_no_findings("seven frames");
+}
+
+GST_END_TEST;
+
+GST_START_TEST(test_a_flush_drops_frames_under_way)
+{
+    GstElement *element;
+    GstHarness *h = encoder_harness(&element);
+    GstSegment segment;
+
+    for (guint n = 0; n < 2; n++)
+        gst_harness_push(h, grey_picture(n));
+    gst_harness_push_event(h, gst_event_new_flush_start());
+    gst_harness_push_event(h, gst_event_new_flush_stop(TRUE));
+    gst_segment_init(&segment, GST_FORMAT_TIME);
+    gst_harness_push_event(h, gst_event_new_segment(&segment));
+    fail_unless_equals_int(gst_harness_push(h, grey_picture(5)), GST_FLOW_OK);
+    gst_harness_push_event(h, gst_event_new_eos());
+    fail_unless_equals_int(gst_harness_buffers_received(h), 1);
+    gst_harness_teardown(h);
+    gst_object_unref(element);
+    assert_no_findings("a flush");
+}
+
+GST_END_TEST;
+
+GST_START_TEST(test_new_caps_drain_frames_under_way)
+{
+    GstElement *element;
+    GstHarness *h = encoder_harness(&element);
+
+    for (guint n = 0; n < 2; n++)
+        gst_harness_push(h, grey_picture(n));
+    gst_harness_set_src_caps_str(h, "video/x-raw,format=BGRA,width=8,height=16,framerate=10/1");
+    fail_unless_equals_int(gst_harness_buffers_received(h), 2);
+    gst_harness_push(h, grey_picture(2));
+    gst_harness_push_event(h, gst_event_new_eos());
+    fail_unless_equals_int(gst_harness_buffers_received(h), 3);
+    gst_harness_teardown(h);
+    gst_object_unref(element);
+    assert_no_findings("new caps");
+}
+
+GST_END_TEST;
+
+GST_START_TEST(test_stopping_ends_frames_under_way)
+{
+    GstElement *element;
+    GstHarness *h = encoder_harness(&element);
+
+    for (guint n = 0; n < 2; n++)
+        gst_harness_push(h, grey_picture(n));
+    gst_harness_teardown(h);
+    gst_object_unref(element);
+    assert_no_findings("a stop");
+    assert_equals_int(sim.report_leaks(), 0);
+}
+
+GST_END_TEST;
+
+/* The frame before a bad one comes out, the bad one is an error that names it. */
+GST_START_TEST(test_a_frame_under_way_that_fails_is_named)
+{
+    gchar *text =
+        g_strdup_printf("dcaedec backend=cuda precision=f32 model=%s/golden/identity/model",
+                        g_getenv("DCAE_TEST_DATA"));
+    GstElement *element = launch(text);
+    GstHarness *h = gst_harness_new_with_element(element, "sink", "src");
+    GstBus *bus = gst_bus_new();
+    GstMessage *message;
+    GError *error;
+
+    gst_element_set_bus(element, bus);
+    gst_harness_set_src_caps_str(h, "video/x-dcae-latent,format=F32LE,latent-channels=4,"
+                                    "latent-width=4,latent-height=2,framerate=10/1");
+    for (guint n = 0; n < 3; n++) {
+        GstBuffer *buffer = gst_buffer_new_allocate(NULL, 4 * 4 * 2 * 4, NULL);
+        gst_buffer_memset(buffer, 0, n == 1 ? 0xff : 0, 4 * 4 * 2 * 4); /* 0xffffffff is a NaN */
+        gst_harness_push(h, buffer);
+    }
+    gst_harness_push_event(h, gst_event_new_eos());
+    fail_unless_equals_int(gst_harness_buffers_received(h), 1);
+    message = gst_bus_timed_pop_filtered(bus, WAIT, GST_MESSAGE_ERROR);
+    fail_unless(message != NULL);
+    gst_message_parse_error(message, &error, NULL);
+    fail_unless(strstr(error->message, "frame 1") != NULL, "%s", error->message);
+    g_error_free(error);
+    gst_message_unref(message);
+    fail_unless(gst_bus_pop_filtered(bus, GST_MESSAGE_ERROR) == NULL);
+    gst_element_set_bus(element, NULL);
+    gst_object_unref(bus);
+    gst_harness_teardown(h);
+    gst_object_unref(element);
+    g_free(text);
+}
+
+GST_END_TEST;
+
+/* ---- failing calls */
+
+#define FAULTY                                                                                \
+    "videotestsrc num-buffers=3 ! video/x-raw,format=RGBA,width=8,height=8,framerate=10/1 ! " \
+    "cudaupload ! " DEVICE " ! " ENC " ! " DEC " ! " DEVICE ",format=RGBA ! cudadownload ! "  \
+    "video/x-raw ! fakesink name=sink"
+
+/* Calls whose failure leaves memory behind, since they are what frees it. */
+static const gchar *const frees[] = {
+    "cuMemFree_v2",        "cuMemFreeHost",      "cuStreamDestroy_v2",
+    "cuEventDestroy_v2",   "cuModuleUnload",     "cuDevicePrimaryCtxRelease_v2",
+    "cuCtxDestroy_v2",     "cuCtxPopCurrent_v2", "cuCtxPushCurrent_v2",
+    "cuStreamSynchronize", "cublasDestroy_v2",
+};
+
+static const gchar *const works[] = {
+    "cuCtxCreate_v2",       "cuCtxGetDevice",       "cuDeviceGetAttribute", "cuMemAlloc_v2",
+    "cuMemAllocPitch_v2",   "cuMemAllocHost_v2",    "cuMemcpyHtoD_v2",      "cuMemcpyHtoDAsync_v2",
+    "cuMemcpyDtoHAsync_v2", "cuMemcpyDtoDAsync_v2", "cuMemcpy2D_v2",        "cuMemcpy2DAsync_v2",
+    "cuMemsetD8Async",      "cuModuleLoadData",     "cuModuleGetFunction",  "cuFuncSetAttribute",
+    "cuStreamCreate",       "cuStreamWaitEvent",    "cuEventCreate",        "cuEventRecord",
+    "cuEventSynchronize",   "cuLaunchKernel",
+};
+
+/* The n-th call fails: the pipeline ends, with a sentence or with the right pictures. */
+static void fails_well(const gchar *call, guint n)
+{
+    gchar *error = NULL, *hash, *expected;
+
+    sim.reset();
+    sim.fail_call(call, n, 0);
+    hash = run(FAULTY, &error);
+    sim.fail_call(call, 0, 0);
+    if (hash == NULL) {
+        fail_unless(strlen(error) > 20, "%s %u: '%s'", call, n, error);
+        g_free(error);
+        return;
+    }
+    expected = run(FAULTY, &error);
+    fail_unless(g_strcmp0(hash, expected) == 0, "%s %u: other pictures", call, n);
+    g_free(expected);
+    g_free(hash);
+}
+
+GST_START_TEST(test_failing_calls_end_the_pipeline)
+{
+    const gchar *call = works[__i__];
+
+    for (guint n = 1; n <= 7; n += 3) {
+        fails_well(call, n);
+        assert_no_findings(call);
+        fail_unless(sim.report_leaks() == 0, "%s %u: %s", call, n, sim.report_text(0));
+    }
+}
+
+GST_END_TEST;
+
+GST_START_TEST(test_failing_frees_hang_nothing)
+{
+    for (guint n = 1; n <= 3; n += 2)
+        fails_well(frees[__i__], n);
+}
+
+GST_END_TEST;
+
+static Suite *cudaelements_suite(void)
+{
+    Suite *s = suite_create("cudaelements");
+    TCase *memory = tcase_create("memory"), *flights = tcase_create("flights"),
+          *faults = tcase_create("faults");
+
+    suite_add_tcase(s, memory);
+    tcase_set_timeout(memory, 300);
+    tcase_add_loop_test(memory, test_device_memory_gives_the_same_bytes, 0,
+                        (int)G_N_ELEMENTS(pictures));
+    tcase_add_test(memory, test_only_frames_cross_the_bus);
+    tcase_add_test(memory, test_system_memory_is_the_default);
+    tcase_add_test(memory, test_memory_may_change_along_the_pipeline);
+    tcase_add_test(memory, test_the_cpu_refuses_device_memory_by_name);
+
+    suite_add_tcase(s, flights);
+    tcase_set_timeout(flights, 300);
+    tcase_add_test(flights, test_three_frames_are_under_way);
+    tcase_add_test(flights, test_a_flush_drops_frames_under_way);
+    tcase_add_test(flights, test_new_caps_drain_frames_under_way);
+    tcase_add_test(flights, test_stopping_ends_frames_under_way);
+    tcase_add_test(flights, test_a_frame_under_way_that_fails_is_named);
+
+    suite_add_tcase(s, faults);
+    tcase_set_timeout(faults, 300);
+    tcase_add_loop_test(faults, test_failing_calls_end_the_pipeline, 0, (int)G_N_ELEMENTS(works));
+    tcase_add_loop_test(faults, test_failing_frees_hang_nothing, 0, (int)G_N_ELEMENTS(frees));
+    return s;
+}
+
+int main(int argc, char **argv)
+{
+    gst_check_init(&argc, &argv);
+    GstElementFactory *upload = gst_element_factory_find("cudaupload");
+    if (!open_sim() || upload == NULL)
+        return 77;
+    gst_object_unref(upload);
+    return gst_check_run_suite(cudaelements_suite(), "cudaelements", __FILE__);
+}
