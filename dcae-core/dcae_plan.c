@@ -63,6 +63,7 @@ typedef struct {
     guint *done;         /* per op: output rows made so far */
     guint *need;         /* per op: output rows to make in all */
     guint *chunk;        /* per op: output rows to make at a time */
+    guint *first_border; /* per op: below its row align; further borders follow at multiples */
     guint *first_writer; /* per value: first op that writes it, or n_ops */
     guint *next_writer;  /* per op: next op that writes the same value, or n_ops */
     Window *windows;     /* per value */
@@ -256,6 +257,42 @@ static guint row_align(const Planner *p, guint i)
     return MAX(p->traits->row_align(p->program, &p->program->ops[i]), 1);
 }
 
+/* The first border of an op at or below a row. */
+static guint border_below(const Planner *p, guint i, guint row)
+{
+    guint first = p->first_border[i], align = row_align(p, i);
+    if (row == 0)
+        return 0;
+    return row <= first ? first : first + dcae_round_up(row - first, align);
+}
+
+/* Shifts the borders of op i so that they lie where its reader's rows up to a border end. */
+static void shift_borders(Planner *p, guint i)
+{
+    const DcaeProgram *program = p->program;
+    const DcaeOp *op = &program->ops[i];
+    guint align = row_align(p, i), shift = p->traits->row_shift(program, op);
+    for (guint r = i + 1; shift > 0 && r < program->n_ops; r++) {
+        const DcaeOp *reader = &program->ops[r];
+        guint border = p->first_border[r] > 0 ? p->first_border[r] : row_align(p, r);
+        gint lo, hi;
+        if (reader->in != op->out || row_align(p, r) == 1)
+            continue;
+        dcae_op_input_rows(reader, 0, border, &lo, &hi);
+        p->first_border[i] = dcae_round_up((guint)MAX(hi, 0), shift) % align;
+        return;
+    }
+}
+
+/* They depend on the program alone, not on bands: so do the bits. */
+static void find_borders(Planner *p)
+{
+    p->first_border = g_new0(guint, p->program->n_ops);
+    for (guint i = p->program->n_ops; p->traits->row_shift != NULL && i-- > 0;)
+        if (p->program->ops[i].out != DCAE_NO_VALUE)
+            shift_borders(p, i);
+}
+
 /* Rows that each op of the segment has to make: all where they leave the segment, else what later
  * ops read. */
 static void find_needs(Planner *p, const Segment *s)
@@ -265,7 +302,7 @@ static void find_needs(Planner *p, const Segment *s)
         guint h = op_rows(p->program, op), need = is_sink(p, i) ? h : 0;
         for (guint c = i + 1; op->out != DCAE_NO_VALUE && c < s->end; c++)
             need = MAX(need, rows_read(p, c, op->out, p->need[c]));
-        p->need[i] = MIN(dcae_round_up(need, row_align(p, i)), h);
+        p->need[i] = MIN(border_below(p, i, need), h);
         p->done[i] = 0;
     }
 }
@@ -348,8 +385,11 @@ static gboolean is_written(const Planner *p, const Segment *s, guint reader, gui
 static guint rows_ready(const Planner *p, const Segment *s, guint i)
 {
     const DcaeOp *op = &p->program->ops[i];
-    guint y1 = MIN(p->done[i] + p->chunk[i], p->need[i]);
+    guint y1 = p->done[i] + p->chunk[i];
 
+    if (p->done[i] == 0 && p->first_border[i] > 0 && p->chunk[i] < op_rows(p->program, op))
+        y1 -= row_align(p, i) - p->first_border[i];
+    y1 = MIN(y1, p->need[i]);
     if (p->done[i] >= p->need[i])
         return 0;
     if (!is_written(p, s, i, op->in, y1) || !is_written(p, s, i, op->residual, y1) ||
@@ -372,10 +412,13 @@ static void run_op(Planner *p, const Segment *s, guint i, guint y1)
         keep_rows(p, s, op->out);
     if (op->kind == DCAE_OP_ATTN_SUM && y0 == 0)
         add_step(p, (DcaeStep){.kind = DCAE_STEP_CLEAR, .value = op->state});
-    gsize workspace = p->traits->workspace(p->program, op, y1 - y0, p->traits->backend_params);
+    guint skip = y0 == 0 && p->first_border[i] > 0 ? row_align(p, i) - p->first_border[i] : 0;
+    gsize workspace =
+        p->traits->workspace(p->program, op, y1 - y0 + skip, p->traits->backend_params);
     add_step(p, (DcaeStep){.kind = DCAE_STEP_RUN,
                            .op = i,
                            .workspace = align_bytes(workspace),
+                           .skip = skip,
                            .y0 = y0,
                            .y1 = y1,
                            .in_row0 = window_row0(p, op->in),
@@ -836,6 +879,7 @@ DcaePlan *dcae_plan_new(const DcaeProgram *program, const DcaeTraits *traits,
     find_segments(&p);
     find_writers(&p);
     find_partners(&p);
+    find_borders(&p);
     if (params->exact && params->band_rows == 0) {
         plan = plan_under_limit(&p, error);
     } else {
@@ -850,6 +894,7 @@ DcaePlan *dcae_plan_new(const DcaeProgram *program, const DcaeTraits *traits,
     g_free(p.done);
     g_free(p.need);
     g_free(p.chunk);
+    g_free(p.first_border);
     g_free(p.next_writer);
     g_free(p.first_writer);
     g_free(p.c_stride);

@@ -15,6 +15,10 @@ typedef struct {
     /* Output rows of a band border must be a multiple of this from the top of the picture, or the
      * bits could differ from those of the whole frame (row tile of the kernel that runs the op). */
     guint (*row_align)(const DcaeProgram *program, const DcaeOp *op);
+    /* Where the borders may lie at these multiples instead, plus any multiple of this that is the
+     * same for all of the op's borders: so each op's borders lie where its reader's need them, and
+     * windows are smaller. 0: they may not. NULL: none may. */
+    guint (*row_shift)(const DcaeProgram *program, const DcaeOp *op);
     /* Fewest output rows that still run at full speed. */
     guint (*min_rows)(const DcaeProgram *program, const DcaeOp *op);
     /* In place of min_rows where bands of so many rows are as fast as whole frames; else NULL. */
@@ -62,6 +66,8 @@ typedef struct {
     guint in_row0, out_row0, residual_row0; /* RUN: picture row that lies at row 0 of the slot of
                                                op->in, out, residual */
     guint in_row;                           /* KEEP: slot row where y0 lies now */
+    guint skip; /* RUN: rows of the first row tile that lie above y0, where the op's borders are
+                   shifted; only above the picture */
     gsize workspace; /* RUN, where the workspace lies in the arena: its offset, multiple of 64 */
 } DcaeStep;
 

@@ -30,6 +30,7 @@ typedef struct {
     DcaeOp op;
     CheckTensor *in, *out, *residual;
     float *packed;
+    guint first_border; /* output rows above the first border of row tiles, less than the align */
     char name[160];
 } Case;
 
@@ -156,7 +157,22 @@ static void case_free(Case *k)
     check_tensor_free(k->residual);
 }
 
-static DcaeCpuCall case_call(const Case *k)
+static guint case_align(const Check *check, const Case *k)
+{
+    const DcaeCpuKernel *kernel = &check->build->kernels.kernel[k->layer.kind];
+    return kernel->row_align ? kernel->row_align(&k->layer) : 1;
+}
+
+/* Shifts the borders as far as the kernel lets it. */
+static void case_borders(Check *check, Case *k)
+{
+    const DcaeCpuKernel *kernel = &check->build->kernels.kernel[k->layer.kind];
+    guint shift = kernel->row_shift ? kernel->row_shift(&k->layer) : 0;
+    if (shift > 0)
+        k->first_border = shift * check_range(check, 0, case_align(check, k) / shift - 1);
+}
+
+static DcaeCpuCall case_call(const Check *check, const Case *k)
 {
     return (DcaeCpuCall){.program = &k->program,
                          .op = &k->op,
@@ -164,6 +180,7 @@ static DcaeCpuCall case_call(const Case *k)
                          .in = k->in->rows,
                          .out = k->out->rows,
                          .residual = k->residual->rows,
+                         .skip = k->first_border ? case_align(check, k) - k->first_border : 0,
                          .y0 = 0,
                          .y1 = k->values[1].h};
 }
@@ -252,7 +269,7 @@ static void compare(Check *check, const Case *k, CheckFill fill)
 static void check_band(Check *check, const Case *k, guint y0, guint y1)
 {
     const DcaeCpuKernel *kernel = &check->build->kernels.kernel[k->layer.kind];
-    DcaeCpuCall call = case_call(k);
+    DcaeCpuCall call = case_call(check, k);
     gint in_y0, in_y1;
     dcae_op_input_rows(&k->op, y0, y1, &in_y0, &in_y1);
     in_y0 = MAX(in_y0, 0);
@@ -264,6 +281,8 @@ static void check_band(Check *check, const Case *k, guint y0, guint y1)
     call.in = in->rows;
     call.residual = residual->rows;
     call.out = out->rows;
+    if (y0 > 0)
+        call.skip = 0;
     call.y0 = y0;
     call.y1 = y1;
     call.threads = check_range(check, 0, 20); /* cuts the rows into other tasks */
@@ -277,10 +296,11 @@ static void check_band(Check *check, const Case *k, guint y0, guint y1)
 
 static void check_bands(Check *check, const Case *k)
 {
-    const DcaeCpuKernel *kernel = &check->build->kernels.kernel[k->layer.kind];
-    guint align = kernel->row_align ? kernel->row_align(&k->layer) : 1, h = k->values[1].h;
+    guint align = case_align(check, k), h = k->values[1].h;
     for (guint y = 0; y < h;) {
         guint rows = align * check_range(check, 1, 1 + h / align / 2);
+        if (y == 0 && k->first_border > 0)
+            rows -= align - k->first_border;
         check_band(check, k, y, MIN(y + rows, h));
         y += rows;
     }
@@ -296,7 +316,7 @@ static void check_twin(Check *check, const Case *k)
     gsize bytes = twin->packed_bytes(&k->layer), different = 0;
     float *packed = check_alloc(bytes / sizeof(float));
     CheckTensor *out = check_tensor_rows(k->out, 0, k->values[1].h);
-    DcaeCpuCall call = case_call(k);
+    DcaeCpuCall call = case_call(check, k);
     twin->pack(&k->layer, &k->weights, packed);
     if (memcmp(packed, k->packed, bytes) != 0)
         check_fail(check, "%s: the emulation packs other weights", k->name);
@@ -330,10 +350,11 @@ static void check_form(Check *check, const Form *form, guint h, guint w, CheckFi
     guint behind = offsets ? check_range(check, 0, 1) * 7 : 0;
     case_values(check, &k, h, w, in_c0, out_c0, behind);
     case_weights(check, &k);
+    case_borders(check, &k);
     check_tensor_fill(check, k.in, fill);
     check_tensor_fill(check, k.residual, fill);
     check_tensor_poison(k.out);
-    DcaeCpuCall call = case_call(&k);
+    DcaeCpuCall call = case_call(check, &k);
     check_run(check, &check->build->kernels.kernel[k.layer.kind], &call);
     check_tensor_guards(check, k.out);
     compare(check, &k, fill);
@@ -532,7 +553,7 @@ static void bench_form(Check *check, const Form *form, guint h, guint w)
     case_weights(check, &k);
     check_tensor_fill(check, k.in, CHECK_CONSTANT);
     check_tensor_fill(check, k.residual, CHECK_CONSTANT);
-    DcaeCpuCall call = case_call(&k);
+    DcaeCpuCall call = case_call(check, &k);
     CheckTime time = check_time(check, &check->build->kernels.kernel[k.layer.kind], &call, 0.4);
     double pixels = form->shuffle ? (double)h * w : (double)k.values[1].h * k.values[1].w;
     check_bench_line(check, k.name, time,

@@ -69,6 +69,15 @@ static guint row_align(const DcaeProgram *program, const DcaeOp *op)
     return op->kind == DCAE_OP_PIXELS_OUT ? 2 : 1; /* rows of 4:2:0 come in pairs */
 }
 
+static guint row_shift(const DcaeProgram *program, const DcaeOp *op)
+{
+    DcaeCpuKernels kernels;
+    dcae_cpu_kernels_init(&kernels, DCAE_ISA_GENERIC, DCAE_PRECISION_F32);
+    if (op->layer && kernels.kernel[op->kind].row_shift)
+        return kernels.kernel[op->kind].row_shift(op->layer);
+    return 0;
+}
+
 /* A layer's weights are used once for each align × align output pixels: tiles are square. */
 static guint free_rows(const DcaeProgram *program, const DcaeOp *op, gconstpointer backend_params)
 {
@@ -167,6 +176,7 @@ static void traits(const DcaeBackendParams *params, DcaeTraits *traits)
     init_kernels(params, &kernels);
     *traits = (DcaeTraits){
         .row_align = row_align,
+        .row_shift = row_shift,
         .free_rows = free_rows,
         .workspace = workspace,
         .pixels = kernels.element_size == 2 ? two_parts : NULL,
@@ -375,6 +385,7 @@ static void make_call(Instance *self, const DcaeStep *step, guint image)
         .above = slot_rows(self, op->above, 0, 0, image),
         .left = slot_rows(self, op->left, 0, 0, image),
         .threads = dcae_pool_threads(self->pool),
+        .skip = step->skip,
         .y0 = step->y0,
         .y1 = step->y1,
         .not_finite = &self->not_finite[image],

@@ -37,6 +37,7 @@ typedef struct {
     DcaeRows in, out, residual;
     DcaeRows above, left; /* BLEND */
     float *state; /* ATTN_*: [heads][head_dim + 1][head_dim]; row head_dim is the sum of relu(k) */
+    guint skip; /* output rows of the first row tile that lie above y0 = 0; see DcaeStep */
     guint threads; /* that tasks are for; a hint, 0 counts as 1 */
     guint y0, y1; /* output rows (ATTN_SUM, *_OUT: rows of in) */
     const DcaeImage *image;   /* PIXELS_* */
@@ -51,6 +52,7 @@ typedef struct {
     /* Packs. weights: see DcaeLayerWeights. */
     void (*pack)(const DcaeLayer *layer, const DcaeLayerWeights *weights, float *packed);
     guint (*row_align)(const DcaeLayer *layer); /* NULL: 1 */
+    guint (*row_shift)(const DcaeLayer *layer); /* see DcaeTraits; NULL: 0 */
     gsize (*n_tasks)(const DcaeCpuCall *call);
     gsize (*scratch_bytes)(
         const DcaeCpuCall *call); /* per thread; depends on op and layer only, not on addresses */
