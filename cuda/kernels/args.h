@@ -28,7 +28,8 @@ typedef uint64_t DcaePointer;
 #define DCAE_WIDE_TILE_N 256
 #define DCAE_WIDE_THREADS 256
 #define DCAE_WIDE_STAGES 3
-#define DCAE_ADD_TILE_M 64 /* of CONV_ADD, which has DCAE_MMA_TILE_N columns and DCAE_MMA_THREADS */
+#define DCAE_ADD_TILE_M 64 /* of CONV_ADD, which has DCAE_MMA_TILE_N columns and DCAE_MMA_THREADS \
+                            */
 /* Floats that a row of the finished tile in shared memory is longer than its columns: four rows of
  * eight columns, which half a warp writes, lie on different banks. */
 #define DCAE_TILE_PAD 8
@@ -43,9 +44,9 @@ typedef uint64_t DcaePointer;
 /* Rows of a value. Channel 0 of the op at pixel (y, x) of image n of the batch is
  * data[n * image_stride + (y - row0) * row_stride + x * pixel_stride].
  *
- * low: in bf16 some values are sums of two numbers, the rounded value and what rounding took off it,
- * which lies `low` elements behind it; 0: there is none. DCAE_LOW_PACKED: up to four channels, and
- * the pixel's 16 elements are value, rest, value again and zeros. */
+ * low: in bf16 some values are sums of two numbers, the rounded value and what rounding took off
+ * it, which lies `low` elements behind it; 0: there is none. DCAE_LOW_PACKED: up to four channels,
+ * and the pixel's 16 elements are value, rest, value again and zeros. */
 typedef struct {
     DcaePointer data; /* 0: absent */
     long long row_stride, image_stride;

@@ -36,10 +36,10 @@ typedef struct {
         *packed; /* this layer's packed weights, 64-byte aligned; NULL for ops without layer */
     DcaeRows in, out, residual;
     DcaeRows above, left; /* BLEND */
-    float *state; /* ATTN_*: [heads][head_dim + 1][head_dim]; row head_dim is the sum of relu(k) */
-    guint skip; /* output rows of the first row tile that lie above y0 = 0; see DcaeStep */
+    float *state;  /* ATTN_*: [heads][head_dim + 1][head_dim]; row head_dim is the sum of relu(k) */
+    guint skip;    /* output rows of the first row tile that lie above y0 = 0; see DcaeStep */
     guint threads; /* that tasks are for; a hint, 0 counts as 1 */
-    guint y0, y1; /* output rows (ATTN_SUM, *_OUT: rows of in) */
+    guint y0, y1;  /* output rows (ATTN_SUM, *_OUT: rows of in) */
     const DcaeImage *image;   /* PIXELS_* */
     const DcaeLatent *latent; /* LATENT_* */
     gint *not_finite; /* *_OUT: set atomically to 1 where an output value is NaN or infinite */
