@@ -74,7 +74,7 @@ def main():
     parser.add_argument("--direction", choices=["encode", "decode", "both"], default="both")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--tiling", default="off")
+    parser.add_argument("--tiling", default="auto", help="of libdcae")
     parser.add_argument("--memory-limit", type=int, default=0, help="MiB, for libdcae")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="cuda: the CPU backend is run to compare")
     parser.add_argument("--peers", default="", help="comma-separated; default: all that this machine can run")

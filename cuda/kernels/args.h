@@ -28,8 +28,8 @@ typedef uint64_t DcaePointer;
 #define DCAE_WIDE_TILE_N 256
 #define DCAE_WIDE_THREADS 256
 #define DCAE_WIDE_STAGES 3
-#define DCAE_ADD_TILE_M 64 /* of CONV_ADD, which has DCAE_MMA_TILE_N columns and DCAE_MMA_THREADS \
-                            */
+/* Of CONV_ADD, which has DCAE_MMA_TILE_N columns and DCAE_MMA_THREADS. */
+#define DCAE_ADD_TILE_M 64
 /* Floats that a row of the finished tile in shared memory is longer than its columns: four rows of
  * eight columns, which half a warp writes, lie on different banks. */
 #define DCAE_TILE_PAD 8
