@@ -189,7 +189,7 @@ def start(name, command, threads, needed=0):
         return None
 
 
-def network(name, args, direction, width, height, threads=None, tiling="off", memory_limit=0):
+def network(name, args, direction, width, height, threads=None, tiling="auto", memory_limit=0):
     """Starts worker.py with one way to run one direction of the model."""
     threads = threads or args.threads
     command = [os.path.join(HERE, "worker.py"), name, direction, args.model, str(width), str(height), "--library",

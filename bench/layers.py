@@ -83,7 +83,7 @@ def main():
     banner(f"residual-block convolutions of {args.width}x{args.height} encode, f32, {args.threads} threads, "
            f"{args.rounds} rounds in turn; dcae with its epilogues, the others with bias alone")
     check_network(args)
-    dcae = network("dcae f32", args, "encode", args.width, args.height)
+    dcae = network("dcae f32", args, "encode", args.width, args.height, tiling="off")
     rows = [row for stage in range(STAGES) for row in one_stage(args, stage, dcae)]
     dcae.quit()
     table(rows)

@@ -56,8 +56,8 @@ class Pipelines:
         self.sink = "fakesink silent=false sync=false async=false"
         self.source = f"filesrc location={self.raw} ! rawvideoparse format=rgb width={width} height={height} framerate=30/1"
         settings = f"model={os.path.abspath(args.model)} backend=cpu threads={args.threads} precision={args.precision}"
-        self.encoder = f"dcaeenc {settings} scale-latents=false tiling=off"
-        self.decoder = f"dcaedec {settings} tiling=off"
+        self.encoder = f"dcaeenc {settings} scale-latents=false"
+        self.decoder = f"dcaedec {settings}"
         self.clip = os.path.join(folder, f"{width}x{height}.safetensors")
 
     def check(self, core):

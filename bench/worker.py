@@ -121,7 +121,7 @@ def main():
     parser.add_argument("height", type=int)
     parser.add_argument("--library", default="")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--tiling", default="off")
+    parser.add_argument("--tiling", default="auto")
     parser.add_argument("--memory-limit", type=int, default=0, help="MiB")
     args = parser.parse_args()
     args.extra = {}
