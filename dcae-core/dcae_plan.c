@@ -22,7 +22,7 @@ typedef struct {
     guint first, end; /* ops */
     guint rows;       /* most output rows that one of its ops has */
     guint band; /* of these rows are made at a time, fewer in proportion where an op has fewer */
-    gboolean full_speed; /* but never fewer than an op's min_rows */
+    gboolean full_speed; /* but never fewer than full_speed_rows() says */
     gboolean tight;      /* windows are kept small at the cost of more copies */
     guint n_bands;       /* most steps that one op was cut into */
 } Segment;

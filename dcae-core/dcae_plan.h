@@ -86,8 +86,8 @@ typedef struct {
 typedef struct {
     gboolean exact;     /* cut into bands; else one band */
     gsize memory_limit; /* exact: bytes that peak_bytes should stay under, 0 = none. The plan has
-                           the least bands that fit; where bands are free, those that full speed
-                           needs are enough memory */
+                           the fewest bands that fit; where bands are free (DcaeTraits), the fewest
+                           in the memory that full speed needs */
     guint batch;        /* at least 1 */
     guint band_rows;    /* tests: forces bands of so many rows of each segment's tallest op; 0 = by
                            memory_limit */

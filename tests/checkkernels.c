@@ -3,9 +3,8 @@
  * checkkernels.c - every kernel of every instruction set against its definition; with --bench the
  * same kernels' speed.
  *
- *     checkkernels [--bench] [--filter=part of a name]
- * [--isa=generic|avx2|avx512|bf16|emu512|emubf16]
- *                  [--seed=number] [--threads=number]
+ *     checkkernels [--bench] [--filter=part of a name] [--seed=number] [--threads=number]
+ *                  [--isa=generic|avx2|avx512|bf16|emu512|emubf16]
  */
 #include "checkkernels.h"
 #include "emulated.h"

@@ -61,7 +61,7 @@ static const DcaeTraits traits = {
     .element_size = sizeof(float),
 };
 
-/* As the CPU has them. */
+/* As the CPU has them, but with all borders at multiples of the alignment. */
 static const DcaeTraits free_traits = {
     .row_align = align_of,
     .free_rows = some_rows,

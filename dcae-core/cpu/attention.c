@@ -10,11 +10,11 @@
 #include "cpu_families.h"
 #include "rows.h"
 
-#define PIXELS 64 /* of a chunk of ATTN_SUM */
-#define AHEAD 16  /* pixels that loads for ATTN_SUM look ahead */
-#define LINE (64 / sizeof(elem_t))
-#define TILE 4        /* pixels of a register tile */
-#define SUM_ROWS 8    /* rows of the state in a register tile */
+#define PIXELS 64                  /* of a chunk of ATTN_SUM */
+#define AHEAD 16                   /* pixels that loads for ATTN_SUM look ahead */
+#define LINE (64 / sizeof(elem_t)) /* elements of a cache line */
+#define TILE 4                     /* pixels of a register tile */
+#define SUM_ROWS 8                 /* rows of the state in a register tile */
 #define APPLY_HEADS 4 /* heads a task of ATTN_APPLY, whose channels are neighbours in memory */
 #define APPLY_ROWS 4  /* picture rows a task of ATTN_APPLY, which transposes the state once */
 #define GROUPS 4      /* groups a task of GROUPED_LINEAR: their weights stay in L1 */

@@ -69,6 +69,7 @@ static guint row_align(const DcaeProgram *program, const DcaeOp *op)
     return op->kind == DCAE_OP_PIXELS_OUT ? 2 : 1; /* rows of 4:2:0 come in pairs */
 }
 
+/* The same. A build that can begin an op at any row needs no skip and ignores it. */
 static guint row_shift(const DcaeProgram *program, const DcaeOp *op)
 {
     DcaeCpuKernels kernels;

@@ -38,7 +38,7 @@ typedef struct {
     DcaeRows above, left; /* BLEND */
     float *state;  /* ATTN_*: [heads][head_dim + 1][head_dim]; row head_dim is the sum of relu(k) */
     guint skip;    /* output rows of the first row tile that lie above y0 = 0; see DcaeStep */
-    guint threads; /* that tasks are for; a hint, 0 counts as 1 */
+    guint threads; /* that tasks are for, the same for all functions of a kernel; 0 counts as 1 */
     guint y0, y1;  /* output rows (ATTN_SUM, *_OUT: rows of in) */
     const DcaeImage *image;   /* PIXELS_* */
     const DcaeLatent *latent; /* LATENT_* */
@@ -55,7 +55,7 @@ typedef struct {
     guint (*row_shift)(const DcaeLayer *layer); /* see DcaeTraits; NULL: 0 */
     gsize (*n_tasks)(const DcaeCpuCall *call);
     gsize (*scratch_bytes)(
-        const DcaeCpuCall *call); /* per thread; depends on op and layer only, not on addresses */
+        const DcaeCpuCall *call); /* per thread; the call's addresses don't count */
     void (*run)(const DcaeCpuCall *call, gsize task, void *scratch /* 64-byte aligned */);
 } DcaeCpuKernel;
 

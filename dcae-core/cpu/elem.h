@@ -14,8 +14,9 @@
  *   elem_pack(to, x)          ELEM_WORD floats into one word
  *   elem_load_sum, _load_sum_n, _store_sum, _store_sum_n, _get_sum, _set_sum
  *                             the same for an element kept in two: the rounded one, and `low`
- * elements further what rounding took off it; low 0: there is none elem_dot(a, b, c)         c +
- * the products of the words' elements, a chain of vec_fma from the last element to the first
+ *                             elements further what rounding took off it; low 0: there is none
+ *   elem_dot(a, b, c)         c + the products of the words' elements, a chain of vec_fma from the
+ *                             last element to the first
  *
  * bf16 arithmetic is that of the processor's instructions, emulated or not: subnormal inputs of
  * elem_store and elem_dot count as 0, and subnormal sums become 0. The emulation errs where a sum

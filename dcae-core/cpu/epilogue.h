@@ -91,7 +91,7 @@ VEC_INLINE elem_t *rows_pixel(const DcaeRows *rows, size_t y, size_t x)
            x * rows->pixel_stride;
 }
 
-/* Scratch floats that epilogue_finish() needs beside the product. */
+/* Scratch floats that a pixel needs beside the product. */
 static inline size_t epilogue_scratch(const DcaeLayer *layer)
 {
     return 2 * epilogue_pad(layer->out_c);

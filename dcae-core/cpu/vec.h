@@ -5,8 +5,8 @@
  * A kernel file is written once over these names and compiled once per section, chosen by one of
  * DCAE_VEC_GENERIC, DCAE_VEC_AVX2, DCAE_VEC_AVX512 and DCAE_VEC_EMU512 (the 16-wide vocabulary on
  * pairs of 8-wide registers, for tests on machines without AVX-512). Everything here is static
- * inline: a shared out-of-line copy compiled for a stronger set would leak into plain code. This is
- * the only home of intrinsics.
+ * inline: a shared out-of-line copy compiled for a stronger set would leak into plain code. This
+ * and elem.h are the only homes of intrinsics.
  *
  *   vec, VEC_WIDTH           f32 vector, lanes; VEC_WIDTH divides 16
  *   VEC_NAME(x)              x_generic, x_avx2, x_avx512, x_emu512; with DCAE_ELEM_BF16 (elem.h)
