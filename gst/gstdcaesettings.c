@@ -80,7 +80,7 @@ gst_dcae_tiling_get_type (void)
 {
   static gsize type = 0;
   static const GEnumValue values[] = {
-    {DCAE_TILING_AUTO, "Whole frames where they fit memory-limit, else exact",
+    {DCAE_TILING_AUTO, "Exact; off for frames that are not worth cutting",
         "auto"},
     {DCAE_TILING_OFF, "Whole frames", "off"},
     {DCAE_TILING_EXACT, "Bands within memory-limit, same result as off",
