@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 
-PTX_VERSION = "7.0"  # cp.async, mma.sync with bf16
+PTX_VERSION = "7.0"  # cp.async, mma.sync with bf16, max.NaN
 
 
 def make_ptx(nvcc, source, precision, path):

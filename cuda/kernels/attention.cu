@@ -36,7 +36,7 @@ KERNEL __launch_bounds__(DCAE_THREADS) dcae_k_attn_sum(const DcaeKernelAttnSum p
             if (c < 2 * d)
                 v = load_one(p.in,
                              pixel_at(p.in, 0, y0 + at / p.in.w, at % p.in.w) + head * 2 * d + c);
-            kv[i] = c < d ? fmaxf(v, 0.0f) : v;
+            kv[i] = c < d ? act_relu(v) : v;
         }
         __syncthreads();
         for (int i = 0; i < count; i++)
@@ -77,9 +77,8 @@ KERNEL __launch_bounds__(DCAE_THREADS) dcae_k_attn_apply(const DcaeKernelAttnApp
         state[i % d * stride + i / d] = from[i];
     for (int i = (int)threadIdx.x; i < count * d; i += DCAE_THREADS) {
         const int at = p0 + i / d;
-        q[i] = fmaxf(
-            load_one(p.in, pixel_at(p.in, n, p.y0 + at / p.out.w, at % p.out.w) + head * d + i % d),
-            0.0f);
+        const element *in = pixel_at(p.in, n, p.y0 + at / p.out.w, at % p.out.w) + head * d + i % d;
+        q[i] = act_relu(load_one(p.in, in));
     }
     __syncthreads();
     for (int i = (int)threadIdx.x; i < count * d; i += DCAE_THREADS) {

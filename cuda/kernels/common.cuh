@@ -199,12 +199,20 @@ INLINE float act_mish(float x)
     return x * (n / (n + 2.0f));
 }
 
+/* NaN stays NaN, which fmaxf() would turn into 0. */
+INLINE float act_relu(float x)
+{
+    float y;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(y) : "f"(x), "f"(0.0f));
+    return y;
+}
+
 INLINE float activate(int act, float x)
 {
     if (act == ACT_NONE)
         return x;
     if (act == ACT_RELU)
-        return fmaxf(x, 0.0f);
+        return act_relu(x);
     if (act == ACT_SILU)
         return act_silu(x);
     if (act == ACT_GELU)
