@@ -655,8 +655,8 @@ resolve_memory_limit (GstDcaeCodec * self)
   if (limit)
     return limit;
   if (strcmp (dcae_codec_backend (self->codec), "cpu") != 0) {
-    GST_INFO_OBJECT (self->element, "memory-limit: none, the free memory of "
-        "backend %s is not known", dcae_codec_backend (self->codec));
+    GST_INFO_OBJECT (self->element, "memory-limit: half of what is free on the "
+        "device; none with tiling=off and blend");
     return 0;
   }
   available = gst_dcae_memory_available ();

@@ -87,8 +87,8 @@ void gst_dcae_codec_warn_late_property (GstDcaeCodec * self,
     GParamSpec * pspec);
 
 /* Takes the settings over, resets the statistics and looks for a CUDA context
- * to share. Posts an error and
- * returns FALSE where settings exclude each other. */
+ * to share. Posts an error and returns FALSE where settings exclude each
+ * other. */
 gboolean gst_dcae_codec_start (GstDcaeCodec * self);
 /* For GstElementClass.set_context(), and for queries on both pads. */
 void gst_dcae_codec_set_context (GstDcaeCodec * self, GstContext * context);

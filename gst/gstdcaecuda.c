@@ -199,8 +199,13 @@ gst_dcae_cuda_pool_alloc (GstBufferPool * pool, GstBuffer ** buffer,
   gst_video_info_set_format (&info, GST_VIDEO_FORMAT_RGBA,
       (self->size + 3) / 4, 1);
   info.stride[0] = self->size;
+#if GST_CHECK_VERSION (1, 24, 0)
+  memory = gst_cuda_allocator_alloc (GST_CUDA_ALLOCATOR (self->allocator),
+      self->context, NULL, &info);
+#else
   memory = gst_cuda_allocator_alloc (GST_CUDA_ALLOCATOR (self->allocator),
       self->context, &info);
+#endif
   if (!memory)
     return GST_FLOW_ERROR;
 
