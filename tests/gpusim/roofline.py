@@ -156,11 +156,10 @@ def launch_table(launches, device, resources):
 
 
 def costliest(launches, device, resources, n=6):
-    """What a kernel and kind of op takes of the frame, and how much of that lies above the best that arithmetic and
-    memory allow."""
+    """What the n most expensive kinds of launch take of the frame."""
     total = collections.Counter()
     for l in launches:
-        seconds, _, _, share = l.time(device, resources)
+        seconds = l.time(device, resources)[0]
         channels = f", {l.in_c} → {l.out_c} channels" if l.in_c else ""
         total[f"{l.kernel} ({l.kind}{channels})"] += seconds
     everything = sum(total.values())
@@ -168,7 +167,7 @@ def costliest(launches, device, resources, n=6):
 
 
 def disassembly(nvdisasm, cubin):
-    """Kernel -> (instructions, tensor-core instructions, the same two of the loop with most of those)."""
+    """Kernel -> (instructions, tensor-core instructions) of the loop with most of the latter."""
     text = subprocess.run([nvdisasm, "-c", cubin], check=True, capture_output=True, text=True).stdout
     found = {}
     for part in re.split(r"^\.text\.dcae_k_", text, flags=re.M)[1:]:
@@ -184,8 +183,7 @@ def disassembly(nvdisasm, cubin):
                     loops.append(ops[labels[target.group(0)]:])
         tensor = lambda some: sum(op.startswith(("HMMA", "HGMMA")) for op in some)
         loop = max(loops, key=lambda some: (tensor(some), -len(some)), default=[])
-        spill = sum(op.startswith(("LDL", "STL")) for op in ops)
-        found[name] = (len(ops), tensor(ops), len(loop), tensor(loop), spill)
+        found[name] = (len(loop), tensor(loop))
     return found
 
 
@@ -200,8 +198,8 @@ def static_table(build, precision, threads, nvdisasm):
         worst = max((r[a].spills, r[a].stack) for a in LIMITS)
         share = []
         if nvdisasm:
-            _, tensor, length, in_loop, _ = code[kernel]
-            share = [f"{in_loop} of {length}, {100 * in_loop / length:.0f} %" if tensor else ""]
+            length, in_loop = code[kernel]
+            share = [f"{in_loop} of {length}, {100 * in_loop / length:.0f} %" if in_loop else ""]
         lines.append(row(kernel, n, dynamic + r[90].shared,
                          *(f"{r[a].registers}, {blocks_per_sm(a, r[a], n, dynamic)}" for a in LIMITS),
                          "none" if worst == (0, 0) else f"{worst[0]}, {worst[1]} bytes", *share))
@@ -209,7 +207,7 @@ def static_table(build, precision, threads, nvdisasm):
 
 
 def memory_lines(build, model, resources):
-    """4K decode in bands: the limit that keeps all of it below MEMORY_4K."""
+    """4K in bands, with the memory-limit that keeps all of it below MEMORY_4K."""
     width, height = SIZES[-1]
     lines = []
     for direction in ("encode", "decode"):
