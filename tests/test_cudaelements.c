@@ -197,8 +197,8 @@ static void count(gint frames, GpusimCounters *n)
     g_free(src);
 }
 
-/* Of two runs of different length the difference is what frames cost. The 4 bytes each way of a
- * codec say whether a value was not finite. */
+/* Of two runs of different length the difference is what frames cost. The 4 bytes that each of the
+ * two codecs sends say whether a value was not finite. */
 GST_START_TEST(test_only_frames_cross_the_bus)
 {
     const guint64 frame = 16 * 8 * 4;
@@ -423,7 +423,7 @@ GST_START_TEST(test_a_frame_under_way_that_fails_is_named)
     message = gst_bus_timed_pop_filtered(bus, WAIT, GST_MESSAGE_ERROR);
     fail_unless(message != NULL);
     gst_message_parse_error(message, &error, NULL);
-    fail_unless(strstr(error->message, "frame 1") != NULL, "%s", error->message);
+    fail_unless(strstr(error->message, "decode frame 1:") != NULL, "%s", error->message);
     g_error_free(error);
     gst_message_unref(message);
     fail_unless(gst_bus_pop_filtered(bus, GST_MESSAGE_ERROR) == NULL);
