@@ -480,6 +480,15 @@ static gboolean read_times(const Instance *self, const Flight *f, double *ms, GE
     return TRUE;
 }
 
+static void set_not_finite(GError **error, guint frame, guint n)
+{
+    g_autofree char *which = n > 1 ? g_strdup_printf("frame %u of the batch of %u", frame + 1, n)
+                                   : g_strdup("the frame");
+
+    g_set_error(error, DCAE_ERROR, DCAE_ERROR_NOT_FINITE,
+                "%s has values that are not finite (NaN or infinity)", which);
+}
+
 static gboolean finish(const Instance *self, const Flight *f, double *ms, GError **error)
 {
     if (!CU(self->cu, error, cuEventSynchronize, f->done))
@@ -489,9 +498,7 @@ static gboolean finish(const Instance *self, const Flight *f, double *ms, GError
     for (guint i = 0; i < f->n; i++) {
         if (!f->not_finite_host[i])
             continue;
-        g_set_error(error, DCAE_ERROR, DCAE_ERROR_NOT_FINITE,
-                    "frame %u of the batch of %u has values that are not finite (NaN or infinity)",
-                    i + 1, f->n);
+        set_not_finite(error, i, f->n);
         return FALSE;
     }
     unpack(self, f);
