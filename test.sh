@@ -48,6 +48,7 @@ tools/install-deps.sh build test || die "packages are missing, see above"
 echo "all there"
 
 step "compiler for the CUDA backend" tools/install-deps.sh cuda
+step "gstreamer-cuda-1.0" tools/install-deps.sh cuda-memory
 step "clang-format" formatted
 step "gcc, warnings as errors" build_in build/gcc -Dbuildtype=debugoptimized -Dwerror=true -Dcuda=auto
 if [ "$quick" = quick ]; then

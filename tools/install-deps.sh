@@ -4,9 +4,10 @@
 # install-deps.sh - installs the Debian or Ubuntu packages that are missing, and nothing where all
 # are there. Uses sudo only where it is not root.
 #
-# usage: tools/install-deps.sh [build] [demo] [codecs] [test] [cuda]
+# usage: tools/install-deps.sh [build] [demo] [codecs] [test] [cuda] [cuda-memory]
 #
-# cuda  a compiler for the CUDA backend: from PyPI into build/nvcc, unless there is one (find-nvcc.sh)
+# cuda         a compiler for the CUDA backend: from PyPI into build/nvcc, unless there is one (find-nvcc.sh)
+# cuda-memory  for pictures in device memory: gstreamer-cuda-1.0, with which Debian installs all of OpenCV
 set -eu
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 
@@ -16,6 +17,8 @@ demo="gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good pyt
 codecs="gstreamer1.0-plugins-bad gstreamer1.0-libav"
 test="g++ clang clang-format valgrind libc6-dbg binutils git gstreamer1.0-plugins-base-apps gstreamer1.0-plugins-bad"
 cuda="g++ python3"
+# The headers of gstreamer-cuda-1.0 include GL/gl.h.
+cuda_memory="libgstreamer-plugins-bad1.0-dev libgl-dev"
 # Wheels that together are a compiler; g++ preprocesses for it.
 nvcc_wheels="nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-cuda-runtime==13.0.96"
 
@@ -33,8 +36,9 @@ for set in "${@:-build}"; do
             python3 -m pip --version >/dev/null 2>&1 || wanted="$wanted python3-pip"
         fi
         ;;
+    cuda-memory) wanted="$wanted $cuda_memory" ;;
     *)
-        echo "install-deps.sh: no set of packages is called \"$set\": build, demo, codecs, test, cuda" >&2
+        echo "install-deps.sh: no set of packages is called \"$set\": build, demo, codecs, test, cuda, cuda-memory" >&2
         exit 2
         ;;
     esac
