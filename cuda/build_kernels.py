@@ -16,6 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 PTX_VERSION = "7.0"  # cp.async, mma.sync with bf16, max.NaN
 
@@ -46,8 +47,26 @@ def cache_key(nvcc, source, arguments):
     return digest.hexdigest()
 
 
+def fetch(folder, names, private):
+    """Copies files from the cache; False where they aren't all there. A folder that is in use is young."""
+    try:
+        os.utime(folder)
+        for name in names:
+            shutil.copy(os.path.join(folder, name), private)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def unused(folder):
+    try:
+        return time.time() - os.path.getmtime(folder) > 24 * 60 * 60
+    except FileNotFoundError:  # another build deletes it
+        return False
+
+
 def store(folder, names, private):
-    """Puts files into the cache, all of them at once; what was there for older sources goes."""
+    """Puts files into the cache, all of them at once; what nobody has used for a day goes."""
     part = f"{folder}.{os.getpid()}"
     os.makedirs(part, exist_ok=True)
     for name in names:
@@ -57,7 +76,7 @@ def store(folder, names, private):
     except OSError:  # another build was faster
         shutil.rmtree(part)
     for other in glob.glob(folder.rsplit("-", 1)[0] + "-*"):
-        if other != folder and re.fullmatch(r".*-[0-9a-f]{64}", other):
+        if re.fullmatch(r".*-[0-9a-f]{64}", other) and unused(other):
             shutil.rmtree(other, ignore_errors=True)
 
 
@@ -70,9 +89,7 @@ def compile_kernels(nvcc, source, precision, architectures, private):
     names = results + [name.replace(".cubin", ".txt") for name in cubins.values()]
     cache = os.environ.get("DCAE_KERNEL_CACHE")
     folder = cache and os.path.join(cache, f"{precision}-{cache_key(nvcc, source, [precision, *architectures])}")
-    if folder and all(os.path.exists(os.path.join(folder, name)) for name in names):
-        for name in names:
-            shutil.copy(os.path.join(folder, name), private)
+    if folder and fetch(folder, names, private):
         return results
     ptxas = os.path.join(os.path.dirname(os.path.realpath(nvcc)), "ptxas")
     make_ptx(nvcc, source, precision, ptx)
