@@ -63,6 +63,7 @@ typedef struct {
     guint *done;         /* per op: output rows made so far */
     guint *need;         /* per op: output rows to make in all */
     guint *chunk;        /* per op: output rows to make at a time */
+    guint *n_steps;      /* per op: so far, in this layout of its segment */
     guint *first_border; /* per op: below its row align; further borders follow at multiples */
     guint *first_writer; /* per value: first op that writes it, or n_ops */
     guint *next_writer;  /* per op: next op that writes the same value, or n_ops */
@@ -303,7 +304,7 @@ static void find_needs(Planner *p, const Segment *s)
         for (guint c = i + 1; op->out != DCAE_NO_VALUE && c < s->end; c++)
             need = MAX(need, rows_read(p, c, op->out, p->need[c]));
         p->need[i] = MIN(border_below(p, i, need), h);
-        p->done[i] = 0;
+        p->done[i] = p->n_steps[i] = 0;
     }
 }
 
@@ -453,7 +454,8 @@ static void run_segment(Planner *p, guint segment)
         if (y1 == 0)
             continue;
         run_op(p, s, i, y1);
-        s->n_bands = MAX(s->n_bands, dcae_ceil_div(y1, p->chunk[i]));
+        p->n_steps[i]++;
+        s->n_bands = MAX(s->n_bands, p->n_steps[i]);
         i = s->end;
     }
 }
@@ -870,6 +872,7 @@ DcaePlan *dcae_plan_new(const DcaeProgram *program, const DcaeTraits *traits,
     p.done = g_new0(guint, program->n_ops);
     p.need = g_new0(guint, program->n_ops);
     p.chunk = g_new0(guint, program->n_ops);
+    p.n_steps = g_new0(guint, program->n_ops);
     p.next_writer = g_new0(guint, program->n_ops);
     p.first_writer = g_new0(guint, program->n_values);
     p.windows = g_new0(Window, program->n_values);
@@ -894,6 +897,7 @@ DcaePlan *dcae_plan_new(const DcaeProgram *program, const DcaeTraits *traits,
     g_free(p.done);
     g_free(p.need);
     g_free(p.chunk);
+    g_free(p.n_steps);
     g_free(p.first_border);
     g_free(p.next_writer);
     g_free(p.first_writer);

@@ -403,6 +403,10 @@ static const Form forms[] = {
      .bias = TRUE,
      .shuffle = DCAE_SHUFFLE_UP,
      .shortcut = DCAE_SHORTCUT_UP_REPEAT},
+    /* Too many channels for large tiles. */
+    {.in_c = 512, .conv_c = 40, .bias = TRUE, .act = DCAE_ACT_SILU},
+    {.in_c = 272, .conv_c = 64, .norm = DCAE_NORM_RMS, .residual = TRUE},
+    {.in_c = 144, .conv_c = 128, .bias = TRUE, .shuffle = DCAE_SHUFFLE_UP},
     {.in_c = 16, .conv_c = 32, .stride = 2, .bias = TRUE},
     {.in_c = 64, .conv_c = 128, .stride = 2, .bias = TRUE, .shortcut = DCAE_SHORTCUT_DOWN_MEAN},
     {.in_c = 20, .conv_c = 20, .nearest2 = TRUE, .bias = TRUE, .act = DCAE_ACT_SILU},

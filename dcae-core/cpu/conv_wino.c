@@ -205,7 +205,7 @@ static size_t wino_tiles(const WinoForm *f, const DcaeLayer *layer)
 {
     if (f->u * f->u * layer->in_c * layer->conv_c > WINO_CACHED_FLOATS)
         return 96;
-    return f->m * f->m + f->v * f->v > 128 ? 12 : 24;
+    return f->v > 8 ? 12 : 24;
 }
 
 static void wino_set_groups(WinoShape *s, size_t groups)

@@ -273,7 +273,8 @@ static inline Gather implicit_gather_start(const DcaeCpuCall *call, const Implic
                     .tap_x = tap % s->taps,
                     .c = k0 % in_c,
                     .whole_vecs =
-                        dcae_rows_lanes(&call->in) - call->op->in_c0 >= tile_padded(in_c)};
+                        dcae_rows_lanes(&call->in) - call->op->in_c0 >= tile_padded(in_c) &&
+                        k0 % in_c % VEC_WIDTH == 0};
 }
 
 /* Copies n elements; behind both to and from there is room for a vector where whole is set. */
