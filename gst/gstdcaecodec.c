@@ -780,6 +780,20 @@ gst_dcae_codec_abandon (GstDcaeCodec * self, guint64 ticket)
   dcae_codec_wait (self->codec, ticket, NULL);
 }
 
+/* Elements downstream may return GST_FLOW_ERROR without a message, as those of
+ * nvcodec do: then this is the only one. */
+gboolean
+gst_dcae_codec_check_drain (GstDcaeCodec * self, GstFlowReturn flow,
+    gboolean last)
+{
+  if (!self->failed && (flow < GST_FLOW_EOS || (last &&
+              flow == GST_FLOW_NOT_LINKED))) {
+    GST_ELEMENT_FLOW_ERROR (self->element, flow);
+    self->failed = TRUE;
+  }
+  return !self->failed;
+}
+
 void
 gst_dcae_codec_count_dropped (GstDcaeCodec * self)
 {

@@ -136,6 +136,11 @@ GstFlowReturn gst_dcae_codec_end (GstDcaeCodec * self, guint64 ticket,
     guint n, guint first);
 /* Waits for the oldest run, of which nobody wants the result. */
 void gst_dcae_codec_abandon (GstDcaeCodec * self, guint64 ticket);
+/* What became of draining at an event, which can't tell upstream the flow as a
+ * frame can: posts it, unless it was posted. FALSE where the stream failed. last:
+ * no frame can come that tells upstream that nothing is linked. */
+gboolean gst_dcae_codec_check_drain (GstDcaeCodec * self, GstFlowReturn flow,
+    gboolean last);
 void gst_dcae_codec_count_dropped (GstDcaeCodec * self);
 
 /* ---- pads */

@@ -864,23 +864,19 @@ gst_dcae_dec_flush (GstVideoDecoder * decoder)
   return TRUE;
 }
 
-/* FALSE where the stream failed: whoever writes what comes downstream must not
- * take it for whole. */
+/* last: the event is EOS. FALSE where the stream failed: whoever writes what
+ * comes downstream must not take it for whole. */
 static gboolean
-drain_at_eos (GstDcaeDec * self)
+drain_at_event (GstDcaeDec * self, gboolean last)
 {
   GstFlowReturn flow;
-  gboolean failed;
+  gboolean ok;
 
   GST_VIDEO_DECODER_STREAM_LOCK (self);
   flow = gst_dcae_flights_drain (&self->flights);
-  if (flow == GST_FLOW_NOT_NEGOTIATED || flow == GST_FLOW_NOT_LINKED) {
-    GST_ELEMENT_FLOW_ERROR (self, flow);
-    self->codec.failed = TRUE;
-  }
-  failed = self->codec.failed || flow == GST_FLOW_ERROR;
+  ok = gst_dcae_codec_check_drain (&self->codec, flow, last);
   GST_VIDEO_DECODER_STREAM_UNLOCK (self);
-  return !failed;
+  return ok;
 }
 
 static gboolean
@@ -911,12 +907,10 @@ gst_dcae_dec_sink_event (GstVideoDecoder * decoder, GstEvent * event)
       break;
     case GST_EVENT_GAP:
     case GST_EVENT_SEGMENT:
-      GST_VIDEO_DECODER_STREAM_LOCK (self);
-      gst_dcae_flights_drain (&self->flights);
-      GST_VIDEO_DECODER_STREAM_UNLOCK (self);
+      drain_at_event (self, FALSE);
       break;
     case GST_EVENT_EOS:
-      if (!drain_at_eos (self)) {
+      if (!drain_at_event (self, TRUE)) {
         GST_WARNING_OBJECT (self, "the stream failed: EOS is not passed on");
         gst_event_unref (event);
         return FALSE;

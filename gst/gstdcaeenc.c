@@ -711,23 +711,19 @@ gst_dcae_enc_flush (GstVideoEncoder * encoder)
   return TRUE;
 }
 
-/* FALSE where the stream failed: its EOS must not reach a muxer, which would
- * close a clip that lacks frames as if it were whole. */
+/* last: the event is EOS. FALSE where the stream failed: its EOS must not reach
+ * a muxer, which would close a clip that lacks frames as if it were whole. */
 static gboolean
-drain_at_eos (GstDcaeEnc * self)
+drain_at_event (GstDcaeEnc * self, gboolean last)
 {
   GstFlowReturn flow;
-  gboolean failed;
+  gboolean ok;
 
   GST_VIDEO_ENCODER_STREAM_LOCK (self);
   flow = gst_dcae_flights_drain (&self->flights);
-  if (flow == GST_FLOW_NOT_NEGOTIATED || flow == GST_FLOW_NOT_LINKED) {
-    GST_ELEMENT_FLOW_ERROR (self, flow);
-    self->codec.failed = TRUE;
-  }
-  failed = self->codec.failed || flow == GST_FLOW_ERROR;
+  ok = gst_dcae_codec_check_drain (&self->codec, flow, last);
   GST_VIDEO_ENCODER_STREAM_UNLOCK (self);
-  return !failed;
+  return ok;
 }
 
 static gboolean
@@ -757,12 +753,10 @@ gst_dcae_enc_sink_event (GstVideoEncoder * encoder, GstEvent * event)
       gst_dcae_codec_set_flushing (&self->codec, FALSE);
       break;
     case GST_EVENT_GAP:
-      GST_VIDEO_ENCODER_STREAM_LOCK (self);
-      gst_dcae_flights_drain (&self->flights);
-      GST_VIDEO_ENCODER_STREAM_UNLOCK (self);
+      drain_at_event (self, FALSE);
       break;
     case GST_EVENT_EOS:
-      if (!drain_at_eos (self)) {
+      if (!drain_at_event (self, TRUE)) {
         GST_WARNING_OBJECT (self, "the stream failed: EOS is not passed on");
         gst_event_unref (event);
         return FALSE;

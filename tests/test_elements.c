@@ -2589,6 +2589,42 @@ GST_START_TEST(test_cuda_that_is_not_there_is_an_error)
 
 GST_END_TEST;
 
+static GstFlowReturn refuse(GstPad *pad, GstObject *parent, GstBuffer *buffer)
+{
+    gst_buffer_unref(buffer);
+    return GST_FLOW_ERROR;
+}
+
+/* What fails downstream without a word while an event drains is an error of the pipeline, which
+ * gets no EOS. */
+GST_START_TEST(test_a_silent_failure_downstream_ends_the_pipeline)
+{
+    for (guint i = 0; i < 4; i++) {
+        gboolean encode = i < 2, gap = i % 2;
+        GstBus *bus;
+        GstHarness *h = harness_new(encode ? "dcaeenc batch-size=3" : "dcaedec batch-size=3", &bus);
+        GstEvent *event;
+
+        gst_pad_set_chain_function(h->sinkpad, refuse);
+        gst_harness_set_src_caps_str(h, encode ? RAW_CAPS("RGB") : LATENT_CAPS ",framerate=10/1");
+        fail_unless_equals_int(
+            gst_harness_push(h, encode ? picture("RGB", W, H, 0) : latent_buffer(LATENT_VALUES, 0)),
+            GST_FLOW_OK);
+        if (gap)
+            gst_harness_push_event(h, gst_event_new_gap(GST_SECOND / 10, GST_SECOND));
+        fail_if(gst_harness_push_event(h, gst_event_new_eos()));
+        assert_error(bus, GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED, "data stream error");
+        assert_no(bus, GST_MESSAGE_ERROR);
+        while ((event = gst_harness_try_pull_event(h)) != NULL) {
+            fail_if(GST_EVENT_TYPE(event) == GST_EVENT_EOS);
+            gst_event_unref(event);
+        }
+        harness_free(h, bus);
+    }
+}
+
+GST_END_TEST;
+
 /* gst-plugins-base/tests/check/generic/states.c in short: every order of
  * states that applications use, without data. */
 GST_START_TEST(test_elements_survive_every_state_change)
@@ -2784,6 +2820,7 @@ static Suite *elements_suite(void)
     tcase_add_test(all, test_reverse_playback_decodes_every_frame);
     tcase_add_test(all, test_flush_and_stop_interrupt_a_running_frame);
     tcase_add_test(all, test_cuda_that_is_not_there_is_an_error);
+    tcase_add_test(all, test_a_silent_failure_downstream_ends_the_pipeline);
     tcase_add_test(all, test_elements_survive_every_state_change);
     tcase_add_test(all, test_stop_in_the_middle_leaves_nothing_behind);
     tcase_add_test(all, test_properties_say_when_they_may_change);
