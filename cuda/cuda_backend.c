@@ -209,8 +209,7 @@ static gsize align_frame(gsize bytes)
 }
 
 /* Where frame i of a flight begins in its staging memory. */
-static gsize frame_offset(const Flight *f, const DcaeView *views, gboolean picture, gboolean up,
-                          guint i)
+static gsize frame_offset(const DcaeView *views, gboolean picture, gboolean up, guint i)
 {
     gsize offset = 0;
 
@@ -223,10 +222,10 @@ static gboolean upload(Instance *self, Flight *f, GError **error)
 {
     gboolean picture = is_picture(self, TRUE);
 
-    if (!staging_grow(self, &f->up, frame_offset(f, f->in, picture, TRUE, f->n), error))
+    if (!staging_grow(self, &f->up, frame_offset(f->in, picture, TRUE, f->n), error))
         return FALSE;
     for (guint i = 0; i < f->n; i++) {
-        gsize offset = frame_offset(f, f->in, picture, TRUE, i);
+        gsize offset = frame_offset(f->in, picture, TRUE, i);
         gsize bytes = staged_bytes(&f->in[i], picture, TRUE);
         DcaeCudaLayout layout;
         if (bytes == 0)
@@ -266,7 +265,7 @@ static gboolean download(Instance *self, Flight *f, GError **error)
         !CU(self->cu, error, cuStreamWaitEvent, self->download, f->computed, 0))
         return FALSE;
     for (guint i = 0; i < f->n; i++) {
-        gsize offset = frame_offset(f, f->out, picture, FALSE, i);
+        gsize offset = frame_offset(f->out, picture, FALSE, i);
         gsize bytes = staged_bytes(&f->out[i], picture, FALSE);
         if (bytes > 0 && !CU(self->cu, error, cuMemcpyDtoHAsync_v2, f->down.host + offset,
                              f->down.device + offset, bytes, self->download))
@@ -284,7 +283,7 @@ static void unpack(const Instance *self, const Flight *f)
 
     for (guint i = 0; i < f->n; i++) {
         gsize bytes = staged_bytes(&f->out[i], picture, FALSE);
-        const guint8 *from = f->down.host + frame_offset(f, f->out, picture, FALSE, i);
+        const guint8 *from = f->down.host + frame_offset(f->out, picture, FALSE, i);
         DcaeCudaLayout layout;
         if (bytes == 0)
             continue;
@@ -312,7 +311,7 @@ static void set_view(const Instance *self, const Flight *f, guint image, DcaeKer
     if (!pixels && kind != DCAE_OP_LATENT_IN && kind != DCAE_OP_LATENT_OUT)
         return;
     if (!is_on_device(&views[image], pixels))
-        data = (up ? f->up : f->down).device + frame_offset(f, views, pixels, up, image);
+        data = (up ? f->up : f->down).device + frame_offset(views, pixels, up, image);
     if (pixels) {
         dcae_cuda_picture(&views[image].image, up, data, picture);
         call->picture = picture;
@@ -422,7 +421,7 @@ static gboolean start(Instance *self, Flight *f, GError **error)
 {
     gboolean picture = is_picture(self, FALSE);
 
-    return staging_grow(self, &f->down, frame_offset(f, f->out, picture, FALSE, f->n), error) &&
+    return staging_grow(self, &f->down, frame_offset(f->out, picture, FALSE, f->n), error) &&
            wait_for_caller(self, f, error) && upload(self, f, error) &&
            CU(self->cu, error, cuMemsetD8Async, f->not_finite, 0, f->n * sizeof(gint),
               self->compute) &&
@@ -515,13 +514,16 @@ static gboolean wait(void *instance, guint64 ticket, double *ms, GError **error)
                     "run %" G_GUINT64_FORMAT " is not under way", ticket);
         return FALSE;
     }
-    if (!dcae_cuda_enter(self->context, error))
-        return FALSE;
-    gboolean ok = finish(self, f, ms, error);
-    if (!ok)
+    gboolean entered = dcae_cuda_enter(self->context, error);
+    gboolean ok = entered && finish(self, f, ms, error);
+    /* A context that can't be entered twice is gone, and its work with it. */
+    if (!entered)
+        entered = dcae_cuda_enter(self->context, NULL);
+    if (!ok && entered)
         drain(self);
+    if (entered)
+        dcae_cuda_leave(self->context);
     f->ticket = 0;
-    dcae_cuda_leave(self->context);
     return ok;
 }
 
