@@ -27,6 +27,7 @@ static struct {
     void (*fail)(const char *call, unsigned n, int code);
     void (*seed)(unsigned seed);
     void (*counters)(GpusimCounters *out);
+    unsigned (*fail_left)(void);
     unsigned (*report_leaks)(void);
     void (*coverage_lines)(GpusimLine line, void *data);
 } sim;
@@ -75,6 +76,7 @@ static gboolean open_sim(void)
     *(void **)&sim.report_text = sim_function(library, "gpusim_report_text");
     *(void **)&sim.reset = sim_function(library, "gpusim_reset");
     *(void **)&sim.fail = sim_function(library, "gpusim_fail");
+    *(void **)&sim.fail_left = sim_function(library, "gpusim_fail_left");
     *(void **)&sim.seed = sim_function(library, "gpusim_seed");
     *(void **)&sim.counters = sim_function(library, "gpusim_counters");
     *(void **)&sim.report_leaks = sim_function(library, "gpusim_report_leaks");
@@ -622,6 +624,8 @@ static void test_failures(void)
     GpusimCounters counters;
     unsigned leaks = 0, reported = 0;
 
+    g_assert_true(
+        encode_once(c, DCAE_PRECISION_F32, NULL)); /* opens the driver, if it is the first */
     sim.reset();
     g_assert_true(encode_once(c, DCAE_PRECISION_F32, NULL));
     sim.counters(&counters);
@@ -631,6 +635,7 @@ static void test_failures(void)
         sim.reset();
         sim.fail("*", n, 0);
         gboolean ok = encode_once(c, DCAE_PRECISION_F32, &error);
+        g_assert_cmpuint(sim.fail_left(), ==, 0);
         sim.fail("*", 0, 0);
         unsigned now = sim.report_leaks();
         if (ok) {
@@ -638,7 +643,8 @@ static void test_failures(void)
             continue;
         }
         reported++;
-        g_assert_error(error, error->domain, error->code);
+        g_assert_true(g_error_matches(error, DCAE_ERROR, DCAE_ERROR_BACKEND) ||
+                      g_error_matches(error, DCAE_ERROR, DCAE_ERROR_MEMORY));
         if (strstr(error->message, "cu") == NULL && strstr(error->message, "MiB wanted") == NULL)
             g_test_message("call %u: %s", n, error->message);
         g_assert_true(strstr(error->message, "CUDA call cu") != NULL ||
@@ -674,6 +680,133 @@ static void test_blas_failures(void)
         g_assert_nonnull(strstr(error->message, calls[i]));
         check_sim();
     }
+    /* Nobody is told what can't be given back, and the pictures are good. */
+    sim.reset();
+    sim.fail("cublasDestroy_v2", 1, 0);
+    g_assert_true(encode_once(c, DCAE_PRECISION_F16, NULL));
+    g_assert_cmpuint(sim.fail_left(), ==, 0);
+    sim.reset();
+    golden_free(c);
+}
+
+/* A frame whose wait fails, also because the context can't be entered, is over: the device is done
+ * with its memory, and its place is free. */
+static void test_failing_waits(void)
+{
+    static const char *const calls[] = {"cuCtxPushCurrent_v2", "cuEventSynchronize"};
+    GoldenCase *c = golden_load("first-empty-original");
+    guint8 pixels[FLIGHT_SIZE * FLIGHT_SIZE * 3] = {0};
+    float values[1024];
+    DcaeView in = {.image = flight_image(pixels)}, out;
+    GpusimCounters failed, closed;
+    guint64 ticket;
+    Direct d;
+
+    for (guint i = 0; i < G_N_ELEMENTS(calls); i++) {
+        sim.reset();
+        direct_open(&d, c->model, FLIGHT_SIZE);
+        out.latent = (DcaeLatent){.c = d.program->latent_c,
+                                  .h = d.program->latent_h,
+                                  .w = d.program->latent_w,
+                                  .data = values};
+        for (guint k = 0; k <= FLIGHTS; k++) {
+            g_autoptr(GError) error = NULL;
+            dcae_cuda_backend.submit(d.instance, &in, &out, 1, &ticket, &error);
+            g_assert_no_error(error);
+            sim.fail(calls[i], 1, 0);
+            g_assert_false(dcae_cuda_backend.wait(d.instance, ticket, NULL, &error));
+            g_assert_cmpuint(sim.fail_left(), ==, 0);
+            g_assert_error(error, DCAE_ERROR, DCAE_ERROR_BACKEND);
+            g_assert_nonnull(strstr(error->message, calls[i]));
+        }
+        sim.counters(&failed);
+        direct_close(&d);
+        sim.counters(&closed);
+        g_assert_cmpuint(failed.device_to_host, ==, closed.device_to_host);
+        g_assert_cmpuint(failed.device_to_host, >, 0);
+        check_sim();
+    }
+    golden_free(c);
+}
+
+/* ---- values that are not finite */
+
+/* Every kernel hands a NaN on, in every precision, and the run says so; the next one is good. */
+static void test_not_finite(gconstpointer data)
+{
+    static const char *const names[] = {"first-empty-original", "head-8-row", "activations",
+                                        "batchnorm-original", "mixed-original"};
+    CodecWay way = {DCAE_BACKEND_CUDA, (DcaePrecision)GPOINTER_TO_INT(data)};
+
+    for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
+        GoldenCase *c = golden_load(names[i]);
+        const DcaeModelInfo *info = dcae_model_info(c->model);
+        DcaeGeometry g = {.width = 2 * info->ratio,
+                          .height = 2 * info->ratio,
+                          .latent_width = 2,
+                          .latent_height = 2};
+        gsize n = (gsize)info->latent_channels * 4;
+        g_autofree float *values = g_new(float, n);
+        g_autofree guint8 *pixels = g_malloc(3 * g.width * g.height);
+        DcaeLatent latent = {.c = info->latent_channels, .h = 2, .w = 2, .data = values};
+        DcaeImage image = {.width = g.width, .height = g.height};
+        g_autoptr(GError) error = NULL;
+
+        for (guint k = 0; k < 3; k++)
+            image.component[k] = (DcaeComponent){
+                .data = pixels + k, .row_stride = 3 * (gssize)g.width, .pixel_stride = 3};
+        for (gsize k = 0; k < n; k++)
+            values[k] = NAN;
+        sim.reset();
+        DcaeCodec *codec = open_codec(c->model, DCAE_DECODE, way, &g, &error);
+        g_assert_no_error(error);
+        g_test_message("%s", names[i]);
+        g_assert_false(dcae_codec_run(codec, &image, &latent, 1, &error));
+        g_assert_error(error, DCAE_ERROR, DCAE_ERROR_NOT_FINITE);
+        g_clear_error(&error);
+        memset(values, 0, n * sizeof *values);
+        dcae_codec_run(codec, &image, &latent, 1, &error);
+        g_assert_no_error(error);
+        dcae_codec_free(codec);
+        check_sim();
+        golden_free(c);
+    }
+}
+
+/* ---- times */
+
+static void test_timings(void)
+{
+    GoldenCase *c = golden_load("first-empty-original");
+    guint8 pixels[FLIGHT_SIZE * FLIGHT_SIZE * 3] = {0};
+    g_autofree float *values = g_new0(float, 1024);
+    DcaeGeometry g = {.width = FLIGHT_SIZE, .height = FLIGHT_SIZE};
+    CodecWay way = {DCAE_BACKEND_CUDA, DCAE_PRECISION_F32};
+    DcaeImage image = flight_image(pixels);
+    g_autoptr(GError) error = NULL;
+    double sum = 0;
+    guint n = 0;
+
+    sim.reset();
+    DcaeCodec *codec = open_codec(c->model, DCAE_ENCODE, way, &g, &error);
+    g_assert_no_error(error);
+    const DcaePlanInfo *info = dcae_codec_plan_info(codec);
+    DcaeLatent latent = {.c = info->latent_channels,
+                         .h = info->latent_height,
+                         .w = info->latent_width,
+                         .data = values};
+    dcae_codec_run(codec, &image, &latent, 1, &error);
+    g_assert_no_error(error);
+    const DcaeOpTiming *timings = dcae_codec_timings(codec, &n);
+    g_assert_nonnull(timings);
+    g_assert_cmpuint(n, >, 2);
+    for (guint i = 0; i < n; i++) {
+        g_assert_cmpfloat(timings[i].ms, >=, 0);
+        sum += timings[i].ms;
+    }
+    g_assert_cmpfloat(sum, >, 0);
+    dcae_codec_free(codec);
+    check_sim();
     golden_free(c);
 }
 
@@ -853,6 +986,11 @@ int main(int argc, char **argv)
     add_stand_in_test("/out-of-memory", test_out_of_memory);
     add_stand_in_test("/half-of-memory", test_half_of_memory);
     add_stand_in_test("/blas-failures", test_blas_failures);
+    add_stand_in_test("/failing-waits", test_failing_waits);
+    g_test_add_func("/timings", test_timings);
+    g_test_add_data_func("/not-finite/f32", GINT_TO_POINTER(DCAE_PRECISION_F32), test_not_finite);
+    g_test_add_data_func("/not-finite/bf16", GINT_TO_POINTER(DCAE_PRECISION_BF16), test_not_finite);
+    g_test_add_data_func("/not-finite/f16", GINT_TO_POINTER(DCAE_PRECISION_F16), test_not_finite);
     for (guint i = 0; i < G_N_ELEMENTS(picture_kinds); i++) {
         g_autofree char *path = g_strdup_printf("/picture/%s", picture_kinds[i].name);
         g_test_add_data_func(path, &picture_kinds[i], test_picture);

@@ -42,6 +42,9 @@ void gpusim_reset(void);
  * call). n = 0: off. */
 void gpusim_fail(const char *call, unsigned n, int code);
 
+/* How many such calls are still to be made until the one that fails: 0 once it has failed. */
+unsigned gpusim_fail_left(void);
+
 /* 0: warps and blocks in order, streams as late as possible. Bit 0 reverses warps and streams, bit
  * 1 blocks; bits 2 and 3: streams late (0), at once (1), by chance (2, 3); higher bits rotate. */
 void gpusim_seed(unsigned seed);

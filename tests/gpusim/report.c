@@ -143,6 +143,11 @@ SIM_EXPORT void gpusim_fail(const char *call, unsigned n, int code)
     failure = (Failure){.call = copy, .left = n, .code = code};
 }
 
+SIM_EXPORT unsigned gpusim_fail_left(void)
+{
+    return failure.left;
+}
+
 SIM_EXPORT void gpusim_seed(unsigned value)
 {
     seed = value;
