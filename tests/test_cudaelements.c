@@ -418,11 +418,11 @@ GST_START_TEST(test_a_frame_under_way_that_fails_is_named)
     GError *error;
 
     gst_element_set_bus(element, bus);
-    gst_harness_set_src_caps_str(h, "video/x-dcae-latent,format=F32LE,latent-channels=4,"
+    gst_harness_set_src_caps_str(h, "video/x-dcae-latent,format=F32LE,latent-channels=8,"
                                     "latent-width=4,latent-height=2,framerate=10/1");
     for (guint n = 0; n < 3; n++) {
-        GstBuffer *buffer = gst_buffer_new_allocate(NULL, 4 * 4 * 2 * 4, NULL);
-        gst_buffer_memset(buffer, 0, n == 1 ? 0xff : 0, 4 * 4 * 2 * 4); /* 0xffffffff is a NaN */
+        GstBuffer *buffer = gst_buffer_new_allocate(NULL, 8 * 4 * 2 * 4, NULL);
+        gst_buffer_memset(buffer, 0, n == 1 ? 0xff : 0, 8 * 4 * 2 * 4); /* 0xffffffff is a NaN */
         gst_harness_push(h, buffer);
     }
     gst_harness_push_event(h, gst_event_new_eos());
@@ -452,10 +452,9 @@ GST_END_TEST;
 
 /* Calls whose failure leaves memory behind, since they are what frees it. */
 static const gchar *const frees[] = {
-    "cuMemFree_v2",        "cuMemFreeHost",      "cuStreamDestroy_v2",
-    "cuEventDestroy_v2",   "cuModuleUnload",     "cuDevicePrimaryCtxRelease_v2",
-    "cuCtxDestroy_v2",     "cuCtxPopCurrent_v2", "cuCtxPushCurrent_v2",
-    "cuStreamSynchronize",
+    "cuMemFree_v2",       "cuMemFreeHost",       "cuStreamDestroy_v2",
+    "cuEventDestroy_v2",  "cuModuleUnload",      "cuCtxDestroy_v2",
+    "cuCtxPopCurrent_v2", "cuCtxPushCurrent_v2", "cuStreamSynchronize",
 };
 
 /* Those that this pipeline makes; test_cuda has the others of the backend. */
