@@ -680,7 +680,14 @@ static void test_blas_failures(void)
         g_assert_nonnull(strstr(error->message, calls[i]));
         check_sim();
     }
-    /* Nobody is told what can't be given back, and the pictures are good. */
+    golden_free(c);
+}
+
+/* Nobody is told that a handle can't be given back, and the latents are good. */
+static void test_failing_destroy(void)
+{
+    GoldenCase *c = golden_load("head-8-row");
+
     sim.reset();
     sim.fail("cublasDestroy_v2", 1, 0);
     g_assert_true(encode_once(c, DCAE_PRECISION_F16, NULL));
@@ -1003,6 +1010,7 @@ int main(int argc, char **argv)
         add_all_golden();
     /* Behind the others, since it leaves memory behind; suites run after what stands alone. */
     add_stand_in_test("/failing/calls", test_failures);
+    add_stand_in_test("/failing/destroy", test_failing_destroy);
     /* About all that the others ran. */
     add_stand_in_test("/all/bank-conflicts", test_bank_conflicts);
     return g_test_run();
