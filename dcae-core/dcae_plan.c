@@ -267,6 +267,12 @@ static guint border_below(const Planner *p, guint i, guint row)
     return row <= first ? first : first + dcae_round_up(row - first, align);
 }
 
+/* Rows of the first row tile of an op's next step that lie above the picture. */
+static guint rows_above(const Planner *p, guint i)
+{
+    return p->done[i] == 0 && p->first_border[i] > 0 ? row_align(p, i) - p->first_border[i] : 0;
+}
+
 /* Shifts the borders of op i so that they lie where its reader's rows up to a border end. */
 static void shift_borders(Planner *p, guint i)
 {
@@ -388,8 +394,8 @@ static guint rows_ready(const Planner *p, const Segment *s, guint i)
     const DcaeOp *op = &p->program->ops[i];
     guint y1 = p->done[i] + p->chunk[i];
 
-    if (p->done[i] == 0 && p->first_border[i] > 0 && p->chunk[i] < op_rows(p->program, op))
-        y1 -= row_align(p, i) - p->first_border[i];
+    if (p->chunk[i] < op_rows(p->program, op))
+        y1 -= rows_above(p, i);
     y1 = MIN(y1, p->need[i]);
     if (p->done[i] >= p->need[i])
         return 0;
@@ -413,7 +419,7 @@ static void run_op(Planner *p, const Segment *s, guint i, guint y1)
         keep_rows(p, s, op->out);
     if (op->kind == DCAE_OP_ATTN_SUM && y0 == 0)
         add_step(p, (DcaeStep){.kind = DCAE_STEP_CLEAR, .value = op->state});
-    guint skip = y0 == 0 && p->first_border[i] > 0 ? row_align(p, i) - p->first_border[i] : 0;
+    guint skip = rows_above(p, i);
     gsize workspace =
         p->traits->workspace(p->program, op, y1 - y0 + skip, p->traits->backend_params);
     add_step(p, (DcaeStep){.kind = DCAE_STEP_RUN,
