@@ -591,7 +591,7 @@ VEC_INLINE void wino_column(const WinoInput *w, gssize y, gssize x, size_t c, si
     for (size_t i = 0; i < f->in; i++) {
         gssize at = y + (gssize)i;
         gboolean inside = at >= 0 && at < (gssize)in->h;
-        row[i] = inside ? rows_pixel(in, (size_t)at, (size_t)x) + c : w->zeros;
+        row[i] = inside ? dcae_rows_at(in, (size_t)at, (size_t)x) + c : w->zeros;
         low[i] = inside ? in->low : 0;
     }
     size_t k = 0;

@@ -84,13 +84,6 @@ static inline void epilogue_init(Epilogue *e, const DcaeCpuCall *call, const flo
     e->store_c = last ? dcae_rows_lanes(&call->out) - op->out_c0 : layer->out_c;
 }
 
-VEC_INLINE elem_t *rows_pixel(const DcaeRows *rows, size_t y, size_t x)
-{
-    return (elem_t *)rows->data +
-           (ptrdiff_t)((gssize)y - rows->row0) * (ptrdiff_t)rows->row_stride +
-           x * rows->pixel_stride;
-}
-
 /* Scratch floats that a pixel needs beside the product. */
 static inline size_t epilogue_scratch(const DcaeLayer *layer)
 {
@@ -101,7 +94,7 @@ static inline size_t epilogue_scratch(const DcaeLayer *layer)
 
 static inline void shortcut_mean(const Epilogue *e, size_t y, size_t x, float *s)
 {
-    const elem_t *in = rows_pixel(&e->call->in, y, x);
+    const elem_t *in = dcae_rows_at(&e->call->in, y, x);
     size_t group = e->layer->in_c / e->layer->out_c;
     for (size_t n = 0; n < e->layer->out_c; n++) {
         float sum = 0;
@@ -113,7 +106,7 @@ static inline void shortcut_mean(const Epilogue *e, size_t y, size_t x, float *s
 
 static inline void shortcut_repeat(const Epilogue *e, size_t y, size_t x, float *s)
 {
-    const elem_t *in = rows_pixel(&e->call->in, y, x);
+    const elem_t *in = dcae_rows_at(&e->call->in, y, x);
     size_t repeat = e->layer->out_c / e->layer->in_c;
     for (size_t n = 0; n < e->layer->in_c; n++)
         for (size_t i = 0; i < repeat; i++)
@@ -124,7 +117,7 @@ static inline void shortcut_repeat(const Epilogue *e, size_t y, size_t x, float 
 static inline void shortcut_down_mean(const Epilogue *e, size_t y, size_t x, float *s)
 {
     const DcaeRows *rows = &e->call->in;
-    const elem_t *top = rows_pixel(rows, 2 * y, 2 * x), *bottom = top + rows->row_stride;
+    const elem_t *top = dcae_rows_at(rows, 2 * y, 2 * x), *bottom = top + rows->row_stride;
     const elem_t *pixel[4] = {top, top + rows->pixel_stride, bottom, bottom + rows->pixel_stride};
     size_t group = 4 * e->layer->in_c / e->layer->out_c, u = 0, n = 0;
     if (group == 4) {
@@ -148,7 +141,7 @@ static inline void shortcut_down_mean(const Epilogue *e, size_t y, size_t x, flo
 /* Output channel n of pixel p of the 2×2 square is repeated channel 4n + p. */
 static inline void shortcut_up_repeat(const Epilogue *e, size_t y, size_t x, float *s)
 {
-    const elem_t *in = rows_pixel(&e->call->in, y / 2, x / 2);
+    const elem_t *in = dcae_rows_at(&e->call->in, y / 2, x / 2);
     size_t out_c = e->layer->out_c;
     size_t repeat = 4 * out_c / e->layer->in_c, p = 2 * (y & 1) + (x & 1);
     if (4 % repeat == 0) {
@@ -279,7 +272,7 @@ static inline void epilogue_pixel(const Epilogue *e, size_t y, size_t x, float *
                                   size_t c0, size_t n, float *s)
 {
     const DcaeCpuCall *call = e->call;
-    elem_t *out = rows_pixel(&call->out, y, x) + c0;
+    elem_t *out = dcae_rows_at(&call->out, y, x) + c0;
     Pixel p = {.v = v,
                .bias = e->bias + column,
                .shortcut = epilogue_shortcut(e, y, x, s),
@@ -288,7 +281,7 @@ static inline void epilogue_pixel(const Epilogue *e, size_t y, size_t x, float *
                .out_low = call->out.low,
                .store_n = c0 + n == e->layer->out_c ? e->store_c - c0 : n};
     if (e->layer->residual)
-        p.residual = rows_pixel(&call->residual, y, x) + c0;
+        p.residual = dcae_rows_at(&call->residual, y, x) + c0;
     switch (e->layer->act) {
     case DCAE_ACT_RELU:
         pixel_finish(e, &p, v, out, DCAE_ACT_RELU);

@@ -324,7 +324,7 @@ VEC_INLINE void implicit_gather(const Gather *g, Place at, float *a, const int w
     y += (gssize)g->tap_y;
     while (left > 0) {
         gboolean inside = y >= 0 && y < (gssize)in->h;
-        const elem_t *row = inside ? rows_pixel(in, (size_t)y, 0) : NULL;
+        const elem_t *row = inside ? dcae_rows_at(in, (size_t)y, 0) : NULL;
         for (; tap_x < g->taps && left > 0; tap_x++) {
             size_t n = MIN(g->in_c - c, left);
             x = x0 + (gssize)tap_x;

@@ -10,10 +10,10 @@
 #include "elem.h"
 
 /* Channel 0 of the op at pixel (y, x) of the picture; the row must be one that was provided. */
-static inline elem_t *dcae_rows_at(const DcaeRows *rows, guint y, guint x)
+VEC_INLINE elem_t *dcae_rows_at(const DcaeRows *rows, size_t y, size_t x)
 {
-    gssize row = (gssize)y - rows->row0;
-    return (elem_t *)rows->data + row * (gssize)rows->row_stride + (gssize)(x * rows->pixel_stride);
+    return (elem_t *)rows->data + ((gssize)y - rows->row0) * (gssize)rows->row_stride +
+           x * rows->pixel_stride;
 }
 
 /* Lanes of a pixel: its channels, padded. */
