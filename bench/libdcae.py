@@ -27,7 +27,8 @@ class _ModelInfo(c.Structure):
 class _CodecParams(c.Structure):
     _fields_ = [("model", c.c_void_p), ("direction", c.c_int), ("backend", c.c_int), ("device", c.c_int),
                 ("cuda_context", c.c_void_p), ("precision", c.c_int), ("threads", c.c_uint), ("max_isa", c.c_int),
-                ("cancellable", c.c_void_p), ("progress", c.c_void_p), ("progress_data", c.c_void_p)]
+                ("cancellable", c.c_void_p), ("progress", c.c_void_p), ("progress_data", c.c_void_p),
+                ("timings", c.c_int)]
 
 
 class _Tiling(c.Structure):
@@ -84,9 +85,9 @@ class Codec:
         info = self.lib.dcae_model_info(c.c_void_p(opened)).contents
         self.latent = np.zeros((info.latent_channels, height // info.ratio, width // info.ratio), np.float32)
         self.image = np.zeros((height, width, 3), np.uint8)
-        params = _CodecParams(model=opened, direction=direction, backend=BACKEND[backend], device=-1,
+        params = _CodecParams(model=opened, direction=direction, backend=BACKEND[backend], device=0,
                               precision=PRECISION[precision],
-                              threads=threads)
+                              threads=threads, timings=True)
         self.codec = c.c_void_p(self._call(self.lib.dcae_codec_new, c.byref(params)))
         geometry = _Geometry(width=width, height=height, latent_width=width // info.ratio,
                              latent_height=height // info.ratio,

@@ -31,7 +31,7 @@ typedef struct {
     CUdeviceptr not_finite; /* an int per image */
     gint *not_finite_host;  /* pinned */
     CUevent queued, uploaded, computed, done;
-    CUevent *step_start; /* n_steps + 1, with times */
+    CUevent *step_start; /* n_steps + 1, with times; NULL where nobody wants them */
 } Flight;
 
 typedef struct {
@@ -392,6 +392,12 @@ static gboolean clear_state(const Instance *self, const DcaeStep *step, guint n,
               n * slot->image_bytes, self->compute);
 }
 
+static gboolean record_time(const Instance *self, const Flight *f, guint step, GError **error)
+{
+    return f->step_start == NULL ||
+           CU(self->cu, error, cuEventRecord, f->step_start[step], self->compute);
+}
+
 static gboolean run_steps(const Instance *self, const Flight *f, GError **error)
 {
     for (guint i = 0; i < self->plan->n_steps; i++) {
@@ -401,7 +407,7 @@ static gboolean run_steps(const Instance *self, const Flight *f, GError **error)
             g_set_error_literal(error, DCAE_ERROR, DCAE_ERROR_CANCELLED, "the frame was cancelled");
             return FALSE;
         }
-        if (!CU(self->cu, error, cuEventRecord, f->step_start[i], self->compute))
+        if (!record_time(self, f, i, error))
             return FALSE;
         if (step->kind == DCAE_STEP_RUN)
             ok = run_op(self, step, f, error);
@@ -412,7 +418,7 @@ static gboolean run_steps(const Instance *self, const Flight *f, GError **error)
         if (!ok)
             return FALSE;
     }
-    return CU(self->cu, error, cuEventRecord, f->step_start[self->plan->n_steps], self->compute);
+    return record_time(self, f, self->plan->n_steps, error);
 }
 
 /* ---- submit and wait */
@@ -589,14 +595,15 @@ static gboolean create_stream(const Instance *self, CUstream *stream, GError **e
     return FALSE;
 }
 
-static gboolean open_flight(const Instance *self, Flight *f, GError **error)
+static gboolean open_flight(const Instance *self, Flight *f, gboolean timings, GError **error)
 {
     gsize bytes = self->plan->batch * sizeof(gint);
 
     f->in = g_new0(DcaeView, self->plan->batch);
     f->out = g_new0(DcaeView, self->plan->batch);
-    f->step_start = g_new0(CUevent, self->plan->n_steps + 1);
-    for (guint i = 0; i <= self->plan->n_steps; i++)
+    if (timings)
+        f->step_start = g_new0(CUevent, self->plan->n_steps + 1);
+    for (guint i = 0; timings && i <= self->plan->n_steps; i++)
         if (!create_event(self, &f->step_start[i], CU_EVENT_DEFAULT, error))
             return FALSE;
     if (!create_event(self, &f->queued, CU_EVENT_DISABLE_TIMING, error) ||
@@ -655,7 +662,7 @@ static gboolean open_instance(void **instance, const DcaeWeights *weights, const
     if (ok) {
         ok = open_memory(self, error);
         for (guint i = 0; i < FLIGHTS && ok; i++)
-            ok = open_flight(self, &self->flights[i], error);
+            ok = open_flight(self, &self->flights[i], params->timings, error);
         dcae_cuda_leave(self->context);
     }
     if (!ok) {

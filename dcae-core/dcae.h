@@ -223,6 +223,7 @@ typedef struct {
                                   reference is kept */
     DcaeProgress progress;     /* NULL, or called while loading */
     void *progress_data;
+    gboolean timings; /* for dcae_codec_timings(); costs CUDA an event a step */
 } DcaeCodecParams;
 
 /* Loads and packs this direction's weights (seconds and hundreds of MB on real models; shared with
@@ -321,8 +322,8 @@ typedef struct {
     double ms;
     double flop; /* 2 × multiply-adds of the definition, for one frame */
 } DcaeOpTiming;
-/* Returns an array owned by the codec, or NULL where there was no run since
- * dcae_codec_configure(), or the last one failed. *n is set only with the array. */
+/* Returns an array owned by the codec, or NULL where params.timings was not set, where there was no
+ * run since dcae_codec_configure(), or the last one failed. *n is set only with the array. */
 DCAE_API const DcaeOpTiming *dcae_codec_timings(DcaeCodec *codec, guint *n);
 
 G_END_DECLS

@@ -24,6 +24,7 @@ typedef struct {
                                   while running */
     DcaeProgress progress;     /* or NULL */
     void *progress_data;
+    gboolean timings; /* wait() is asked for times */
 } DcaeBackendParams;
 
 /* One frame on one side of the network: what the op that touches it reads or writes (PIXELS_*:
@@ -58,8 +59,8 @@ typedef struct {
      * default stream was given before the call. */
     gboolean (*submit)(void *self, const DcaeView *in, const DcaeView *out, guint n,
                        guint64 *ticket, GError **error);
-    /* Waits for a ticket. ms, or NULL, receives program->n_ops times. Errors: NOT_FINITE (an output
-     * value is NaN or infinite), CANCELLED, BACKEND. */
+    /* Waits for a ticket. ms, NULL without params->timings, receives program->n_ops times. Errors:
+     * NOT_FINITE (an output value is NaN or infinite), CANCELLED, BACKEND. */
     gboolean (*wait)(void *self, guint64 ticket, double *ms, GError **error);
     void (*close)(void *self); /* accepts a half-built instance; never called with NULL */
 } DcaeBackend;

@@ -33,7 +33,7 @@ struct _DcaeCodec {
     DcaeView in[MAX_BATCH], out[MAX_BATCH];
     guint64 tickets[MAX_DEPTH]; /* of the runs under way, oldest first */
     guint under_way;
-    double *ms;            /* per op, of the run that ended last */
+    double *ms;            /* per op, of the run that ended last; NULL without params.timings */
     DcaeOpTiming *timings; /* the same with names; made on demand */
     gboolean has_run;
 };
@@ -124,6 +124,7 @@ DcaeCodec *dcae_codec_new(const DcaeCodecParams *params, GError **error)
         .cancellable = params->cancellable != NULL ? g_object_ref(params->cancellable) : NULL,
         .progress = params->progress,
         .progress_data = params->progress_data,
+        .timings = params->timings,
     };
     if (!choose_backend(codec, params, error))
         goto fail;
@@ -234,7 +235,8 @@ gboolean dcae_codec_configure(DcaeCodec *codec, const DcaeGeometry *geometry, GE
     if (!codec->backend->open(&codec->instance, dcae_shared_weights_get(codec->weights),
                               codec->plan, &codec->params, error))
         goto fail;
-    codec->ms = g_new0(double, codec->program->n_ops);
+    if (codec->params.timings)
+        codec->ms = g_new0(double, codec->program->n_ops);
     codec->info = (DcaePlanInfo){
         .tiling = codec->geometry.tiling.mode,
         .width = codec->program->picture_w,
@@ -389,7 +391,7 @@ gboolean dcae_codec_run(DcaeCodec *codec, const DcaeImage *images, const DcaeLat
 
 const DcaeOpTiming *dcae_codec_timings(DcaeCodec *codec, guint *n)
 {
-    if (!codec->has_run)
+    if (!codec->has_run || codec->ms == NULL)
         return NULL;
     *n = codec->program->n_ops;
     if (codec->timings == NULL)

@@ -23,10 +23,12 @@ static DcaeModel *open_golden(const char *name)
 static DcaeCodec *open_codec(DcaeModel *model, DcaeDirection direction)
 {
     g_autoptr(GError) error = NULL;
-    DcaeCodec *codec = dcae_codec_new(
-        &(DcaeCodecParams){
-            .model = model, .direction = direction, .backend = DCAE_BACKEND_CPU, .threads = 2},
-        &error);
+    DcaeCodec *codec = dcae_codec_new(&(DcaeCodecParams){.model = model,
+                                                         .direction = direction,
+                                                         .backend = DCAE_BACKEND_CPU,
+                                                         .threads = 2,
+                                                         .timings = TRUE},
+                                      &error);
 
     g_assert_no_error(error);
     return codec;
@@ -186,6 +188,26 @@ static void test_configure_fails(void)
     g_assert_null(dcae_codec_timings(f.codec, &n));
     g_assert_false(dcae_codec_run(f.codec, &f.image, &f.latent, 1, &error));
     expect(&error, DCAE_ERROR_SHAPE, "dcae_codec_configure()");
+    tear_down(&f);
+}
+
+/* Only who asks for times gets them. */
+static void test_no_timings(void)
+{
+    Fixture f = set_up("batchnorm", DCAE_ENCODE);
+    DcaeCodecParams params = {
+        .model = f.model, .direction = DCAE_ENCODE, .backend = DCAE_BACKEND_CPU, .threads = 1};
+    GError *error = NULL;
+    DcaeCodec *codec = dcae_codec_new(&params, &error);
+    guint n = 0;
+
+    g_assert_no_error(error);
+    dcae_codec_configure(codec, &(DcaeGeometry){.width = 64, .height = 64}, &error);
+    g_assert_no_error(error);
+    g_assert_true(dcae_codec_run(codec, &f.image, &f.latent, 1, &error));
+    g_assert_null(dcae_codec_timings(codec, &n));
+    g_assert_cmpuint(n, ==, 0);
+    dcae_codec_free(codec);
     tear_down(&f);
 }
 
@@ -414,6 +436,7 @@ int main(int argc, char **argv)
     g_test_add_func("/codec/runs", test_runs);
     g_test_add_func("/codec/not-finite", test_not_finite_latents);
     g_test_add_func("/codec/configure-fails", test_configure_fails);
+    g_test_add_func("/codec/no-timings", test_no_timings);
     g_test_add_func("/codec/machine-memory", test_machine_memory);
     g_test_add_func("/codec/picture-channels", test_picture_channels);
     g_test_add_func("/codec/huge-configuration", test_huge_configuration);

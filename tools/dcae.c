@@ -136,7 +136,7 @@ static DcaeCodec *open_codec(DcaeModel *model, int direction, guint width, guint
                              const Options *options)
 {
     const DcaeModelInfo *info = dcae_model_info(model);
-    DcaeCodecParams params = {.model = model, .direction = direction};
+    DcaeCodecParams params = {.model = model, .direction = direction, .timings = TRUE};
     DcaeGeometry geometry = {.width = width, .height = height, .batch = options->batch};
     int backend, precision, isa, tiling;
     DcaeCodec *codec;
