@@ -140,7 +140,8 @@ static gboolean is_late (GstElement * element, GstVideoCodecFrame * frame);
 static GstFlowReturn drop_late_frame (GstElement * element,
     GstVideoCodecFrame * frame);
 static void release_frame (GstElement * element, GstVideoCodecFrame * frame);
-static GstFlowReturn renegotiate (GstElement * element);
+static gboolean set_output (GstElement * element);
+static gboolean negotiate (GstElement * element);
 
 static void
 gst_dcae_dec_init (GstDcaeDec * self)
@@ -151,7 +152,8 @@ gst_dcae_dec_init (GstDcaeDec * self)
     .is_late = is_late,
     .drop = drop_late_frame,
     .release = release_frame,
-    .renegotiate = renegotiate,
+    .set_output = set_output,
+    .negotiate = negotiate,
   };
   GstVideoDecoder *decoder = GST_VIDEO_DECODER (self);
 
@@ -471,8 +473,9 @@ set_output_state (GstDcaeDec * self, GstVideoInfo * info, gboolean device)
 }
 
 static gboolean
-set_output (GstDcaeDec * self)
+set_output (GstElement * element)
 {
+  GstDcaeDec *self = GST_DCAE_DEC (element);
   const DcaePlanInfo *plan = dcae_codec_plan_info (self->codec.codec);
   GstVideoInfo *info = &self->flights.picture;
   gboolean device, fits;
@@ -493,25 +496,10 @@ set_output (GstDcaeDec * self)
   return fits;
 }
 
-static GstFlowReturn
-negotiate (GstDcaeDec * self)
+static gboolean
+negotiate (GstElement * element)
 {
-  GstPad *srcpad = GST_VIDEO_DECODER_SRC_PAD (self);
-
-  if (!set_output (self))
-    return self->codec.failed ? GST_FLOW_ERROR : GST_FLOW_NOT_NEGOTIATED;
-  gst_pad_check_reconfigure (srcpad);
-  if (gst_video_decoder_negotiate (GST_VIDEO_DECODER (self)))
-    return GST_FLOW_OK;
-  gst_pad_mark_reconfigure (srcpad);
-  return GST_PAD_IS_FLUSHING (srcpad) ? GST_FLOW_FLUSHING :
-      GST_FLOW_NOT_NEGOTIATED;
-}
-
-static GstFlowReturn
-renegotiate (GstElement * element)
-{
-  return negotiate (GST_DCAE_DEC (element));
+  return gst_video_decoder_negotiate (GST_VIDEO_DECODER (element));
 }
 
 static void
@@ -581,7 +569,7 @@ configure (GstDcaeDec * self)
   gst_video_decoder_set_latency (decoder, latency, latency);
   set_tags (self);
   self->configured = TRUE;
-  flow = negotiate (self);
+  flow = gst_dcae_flights_negotiate (&self->flights);
   if (flow != GST_FLOW_OK && flow != GST_FLOW_FLUSHING)
     self->configured = FALSE;
   return flow;

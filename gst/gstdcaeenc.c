@@ -177,7 +177,8 @@ static GstFlowReturn allocate_latent (GstElement * element,
 static GstFlowReturn finish_frame (GstElement * element,
     GstVideoCodecFrame * frame);
 static void release_frame (GstElement * element, GstVideoCodecFrame * frame);
-static GstFlowReturn renegotiate (GstElement * element);
+static gboolean set_output (GstElement * element);
+static gboolean negotiate (GstElement * element);
 
 static void
 gst_dcae_enc_init (GstDcaeEnc * self)
@@ -186,7 +187,8 @@ gst_dcae_enc_init (GstDcaeEnc * self)
     .allocate = allocate_latent,
     .finish = finish_frame,
     .release = release_frame,
-    .renegotiate = renegotiate,
+    .set_output = set_output,
+    .negotiate = negotiate,
   };
   GstPad *sinkpad = GST_VIDEO_ENCODER_SINK_PAD (self);
 
@@ -467,8 +469,9 @@ make_device_pool (GstDcaeEnc * self, gsize size)
 }
 
 static gboolean
-set_output (GstDcaeEnc * self)
+set_output (GstElement * element)
 {
+  GstDcaeEnc *self = GST_DCAE_ENC (element);
   GstDcaeFlights *flights = &self->flights;
   DcaeLatentFormat format = DCAE_LATENT_F32;
   GstDcaeLatentInfo latent;
@@ -492,25 +495,10 @@ set_output (GstDcaeEnc * self)
   return fits;
 }
 
-static GstFlowReturn
-negotiate (GstDcaeEnc * self)
+static gboolean
+negotiate (GstElement * element)
 {
-  GstPad *srcpad = GST_VIDEO_ENCODER_SRC_PAD (self);
-
-  if (!set_output (self))
-    return self->codec.failed ? GST_FLOW_ERROR : GST_FLOW_NOT_NEGOTIATED;
-  gst_pad_check_reconfigure (srcpad);
-  if (gst_video_encoder_negotiate (GST_VIDEO_ENCODER (self)))
-    return GST_FLOW_OK;
-  gst_pad_mark_reconfigure (srcpad);
-  return GST_PAD_IS_FLUSHING (srcpad) ? GST_FLOW_FLUSHING :
-      GST_FLOW_NOT_NEGOTIATED;
-}
-
-static GstFlowReturn
-renegotiate (GstElement * element)
-{
-  return negotiate (GST_DCAE_ENC (element));
+  return gst_video_encoder_negotiate (GST_VIDEO_ENCODER (element));
 }
 
 /* Waits for the model, plans for input_state and negotiates the output. An
@@ -544,7 +532,7 @@ configure (GstDcaeEnc * self)
   gst_video_encoder_set_latency (encoder, latency, latency);
   set_tags (self);
   self->configured = TRUE;
-  flow = negotiate (self);
+  flow = gst_dcae_flights_negotiate (&self->flights);
   if (flow != GST_FLOW_OK && flow != GST_FLOW_FLUSHING)
     self->configured = FALSE;
   return flow;

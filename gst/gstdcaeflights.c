@@ -67,6 +67,21 @@ gst_dcae_flights_clear (GstDcaeFlights * self)
   g_clear_pointer (&self->latents, g_free);
 }
 
+GstFlowReturn
+gst_dcae_flights_negotiate (GstDcaeFlights * self)
+{
+  GstElement *element = self->codec->element;
+
+  if (!self->funcs->set_output (element))
+    return self->codec->failed ? GST_FLOW_ERROR : GST_FLOW_NOT_NEGOTIATED;
+  gst_pad_check_reconfigure (self->srcpad);
+  if (self->funcs->negotiate (element))
+    return GST_FLOW_OK;
+  gst_pad_mark_reconfigure (self->srcpad);
+  return GST_PAD_IS_FLUSHING (self->srcpad) ? GST_FLOW_FLUSHING :
+      GST_FLOW_NOT_NEGOTIATED;
+}
+
 /* ---- one frame */
 
 static gboolean
@@ -381,7 +396,7 @@ run (GstDcaeFlights * self, gboolean all)
   while (flow == GST_FLOW_OK && busy) {
     if (!is_empty (self) && gst_dcae_codec_needs_new_output (self->srcpad)) {
       recall (self);
-      flow = self->funcs->renegotiate (self->codec->element);
+      flow = gst_dcae_flights_negotiate (self);
     } else if (!g_queue_is_empty (&self->done)) {
       flow = finish_one (self);
     } else if (is_ready (self, all)) {

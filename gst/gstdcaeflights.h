@@ -28,9 +28,10 @@ typedef struct
   GstFlowReturn (*drop) (GstElement * element, GstVideoCodecFrame * frame);
   /* Takes a frame that an error leaves behind. */
   void (*release) (GstElement * element, GstVideoCodecFrame * frame);
-  /* Chooses the output anew, since downstream no longer takes it, and sets
-   * picture and latent. */
-  GstFlowReturn (*renegotiate) (GstElement * element);
+  /* Chooses an output that downstream takes, sets picture and latent, and hands
+   * the output to the base class, whose negotiation follows. */
+  gboolean (*set_output) (GstElement * element);
+  gboolean (*negotiate) (GstElement * element);
 } GstDcaeFlightFuncs;
 
 typedef struct
@@ -61,6 +62,9 @@ void gst_dcae_flights_configure (GstDcaeFlights * self, guint batch,
     guint depth);
 /* Drops all frames and frees what configure() made. */
 void gst_dcae_flights_clear (GstDcaeFlights * self);
+
+/* Chooses the output and negotiates it. There must be no frames under way. */
+GstFlowReturn gst_dcae_flights_negotiate (GstDcaeFlights * self);
 
 /* Takes a frame, starts a run where that completes a batch, and finishes the
  * oldest run where there are as many as may be. After another result than
