@@ -29,11 +29,11 @@ VEC_INLINE vec tile_step(vec a, vec b, vec sum, const int words)
 }
 
 /* c[rows][vecs·VEC_WIDTH] = (add ? c : 0) + a[rows][k] · b[k][vecs·VEC_WIDTH]. rows, vecs and words
- * are constants where this is inlined; next is prefetched, a panel's width a step. Three rows share
+ * are constants where this is inlined; k · pace floats from next on are prefetched. Three rows share
  * a pointer: more pointers, or derived ones, are spilled. */
 VEC_INLINE void tile_product(const float *a, size_t a_stride, const float *b, size_t k, float *c,
-                             size_t c_stride, int add, const float *next, const int rows,
-                             const int vecs, const int words)
+                             size_t c_stride, int add, const float *next, size_t pace,
+                             const int rows, const int vecs, const int words)
 {
     vec acc[VEC_TILE_ROWS_1][VEC_TILE_VECS];
     const float *row[VEC_TILE_ROWS_1 / 3];
@@ -56,9 +56,7 @@ VEC_INLINE void tile_product(const float *a, size_t a_stride, const float *b, si
             bv[v] = vec_load(b + v * VEC_WIDTH);
             VEC_PIN(bv[v]);
         }
-        VEC_UNROLL
-        for (int line = 0; line < vecs * VEC_WIDTH; line += 16)
-            __builtin_prefetch(next + line);
+        __builtin_prefetch(next);
         VEC_UNROLL
         for (int r = 0; r < rows; r++) {
             vec av = vec_set1(row[r / 3][(size_t)(r % 3) * a_stride + i]);
@@ -67,7 +65,7 @@ VEC_INLINE void tile_product(const float *a, size_t a_stride, const float *b, si
                 acc[r][v] = tile_step(av, bv[v], acc[r][v], words);
         }
         b += vecs * VEC_WIDTH;
-        next += vecs * VEC_WIDTH;
+        next += pace;
     }
     VEC_UNROLL
     for (int r = 0; r < rows; r++) {
@@ -82,17 +80,19 @@ VEC_INLINE void tile_product(const float *a, size_t a_stride, const float *b, si
 VEC_INLINE void tile_all(const float *a, size_t a_stride, size_t rows, const float *b, size_t k,
                          size_t columns, float *c, size_t c_stride, int add, const int words)
 {
-    size_t j = 0;
+    /* The next panel comes while all tiles of this one are made: a first tile that asks for all of
+     * it waits for memory. At most a line a step. */
+    size_t tiles = rows / VEC_TILE_ROWS, pace = MIN((VEC_PANEL + tiles - 1) / tiles, 16), j = 0;
     for (; j + VEC_PANEL <= columns; j += VEC_PANEL) {
         const float *panel = b + j * k, *next = panel + k * VEC_PANEL;
-        for (size_t r = 0; r < rows; r += VEC_TILE_ROWS)
+        for (size_t r = 0; r < rows; r += VEC_TILE_ROWS, next += k * pace)
             tile_product(a + r * a_stride, a_stride, panel, k, c + r * c_stride + j, c_stride, add,
-                         next, VEC_TILE_ROWS, VEC_TILE_VECS, words);
+                         next, pace, VEC_TILE_ROWS, VEC_TILE_VECS, words);
     }
     if (j < columns) {
         for (size_t r = 0; r < rows; r += VEC_TILE_ROWS_1)
             tile_product(a + r * a_stride, a_stride, b + j * k, k, c + r * c_stride + j, c_stride,
-                         add, b + j * k, VEC_TILE_ROWS_1, 1, words);
+                         add, b + j * k, 0, VEC_TILE_ROWS_1, 1, words);
     }
 }
 
