@@ -55,10 +55,11 @@ if [ "$quick" = quick ]; then
     tests build/gcc gcc --no-suite slow
 else
     tests build/gcc gcc
-    CC_NAME=clang step "clang, warnings as errors" build_in build/clang -Dbuildtype=debugoptimized -Dwerror=true
+    CC_NAME=clang step "clang, warnings as errors" build_in build/clang -Dbuildtype=debugoptimized -Dwerror=true \
+        -Dcuda=disabled
     tests build/clang clang --suite core
     step "address and undefined-behaviour sanitizers" build_in build/sanitize -Dbuildtype=debugoptimized -Doptimization=1 \
-        -Db_sanitize=address,undefined -Db_lundef=false -Dwerror=true
+        -Db_sanitize=address,undefined -Db_lundef=false -Dwerror=true -Dcuda=disabled
     # GStreamer's plugin scanner is not built with the sanitizers and could not load the plugin.
     export GST_REGISTRY_FORK=no ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
     tests build/sanitize sanitize-core --suite core
