@@ -863,7 +863,7 @@ gst_dcae_codec_proxy_caps (GstPad * srcpad, GstCaps * own,
     gst_caps_unref (result);
     result = filtered;
   }
-  return result;
+  return gst_dcae_cuda_prefer (result);
 }
 
 GstObject *

@@ -152,8 +152,9 @@ void gst_dcae_codec_add_pad_template (GstElementClass * klass,
     const gchar * cuda);
 
 /* Caps for a getcaps function: own (taken) restricted by the named fields of
- * what the peer of srcpad allows, then by filter (NULL: none). fields ends
- * with NULL. optional: input may lack these fields; then only single values
+ * what the peer of srcpad allows, then by filter (NULL: none), in the filter's
+ * order but device memory first: elements that offer either, as cudaupload,
+ * name it last and take what comes first. fields ends with NULL. optional: input may lack these fields; then only single values
  * are passed on, since a range would leave such input with caps that a filter
  * in between can't settle. */
 GstCaps *gst_dcae_codec_proxy_caps (GstPad * srcpad, GstCaps * own,

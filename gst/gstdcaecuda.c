@@ -56,6 +56,18 @@ gst_dcae_cuda_filter_caps (GstCaps * caps, gboolean cuda)
   return caps;
 }
 
+GstCaps *
+gst_dcae_cuda_prefer (GstCaps * caps)
+{
+  GstCaps *first;
+
+  if (gst_caps_is_any (caps) || gst_caps_is_empty (caps))
+    return caps;
+  first = gst_dcae_cuda_filter_caps (gst_caps_copy (caps), TRUE);
+  gst_caps_append (first, gst_dcae_cuda_filter_caps (caps, FALSE));
+  return first;
+}
+
 gboolean
 gst_dcae_cuda_peer_has_feature (GstPad * pad)
 {

@@ -24,6 +24,9 @@ gboolean gst_dcae_cuda_has_feature (const GstCaps * caps);
 /* Leaves in caps (taken) the structures with the feature, or those without;
  * both for a pad that no memory is asked of. */
 GstCaps *gst_dcae_cuda_filter_caps (GstCaps * caps, gboolean cuda);
+/* Moves the structures of caps (taken) with the feature to the front: preferred
+ * over the others, in whatever order a peer named them. */
+GstCaps *gst_dcae_cuda_prefer (GstCaps * caps);
 /* TRUE where the peer of pad names the feature; "anything" doesn't name it. */
 gboolean gst_dcae_cuda_peer_has_feature (GstPad * pad);
 

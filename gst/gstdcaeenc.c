@@ -32,7 +32,7 @@
  * ]| Writes the bare latent of one picture, with a model from the local Hugging
  * Face cache.
  * |[
- * gst-launch-1.0 videotestsrc num-buffers=10 ! cudaupload ! "video/x-raw(memory:CUDAMemory)" ! dcaeenc backend=cuda ! dcaedec backend=cuda ! cudadownload ! videoconvert ! autovideosink
+ * gst-launch-1.0 videotestsrc num-buffers=10 ! cudaupload ! dcaeenc backend=cuda ! dcaedec backend=cuda ! cudadownload ! videoconvert ! autovideosink
  * ]| Keeps pictures and latents in device memory, where the plugin was built with
  * CUDA.
  *

@@ -253,6 +253,51 @@ GST_START_TEST(test_system_memory_is_the_default)
 
 GST_END_TEST;
 
+static gboolean takes_device_memory(const gchar *text)
+{
+    GstElement *pipeline = launch(text);
+    GstElement *enc = gst_bin_get_by_name(GST_BIN(pipeline), "enc");
+    GstBus *bus = gst_element_get_bus(pipeline);
+    GstPad *pad = gst_element_get_static_pad(enc, "sink");
+    GstMessage *message;
+    GstCaps *caps;
+    gboolean device;
+
+    gst_element_set_state(pipeline, GST_STATE_PLAYING);
+    message = gst_bus_timed_pop_filtered(bus, WAIT, GST_MESSAGE_EOS | GST_MESSAGE_ERROR);
+    fail_unless(message != NULL && GST_MESSAGE_TYPE(message) == GST_MESSAGE_EOS, "%s", text);
+    gst_message_unref(message);
+    caps = gst_pad_get_current_caps(pad);
+    device = gst_caps_features_contains(gst_caps_get_features(caps, 0), "memory:CUDAMemory");
+    gst_caps_unref(caps);
+    gst_element_set_state(pipeline, GST_STATE_NULL);
+    gst_object_unref(pad);
+    gst_object_unref(bus);
+    gst_object_unref(enc);
+    gst_object_unref(pipeline);
+    return device;
+}
+
+/* cudaupload passes on what it gets, unless the encoder prefers device memory; the CPU has no use
+ * for that. */
+GST_START_TEST(test_device_memory_is_preferred)
+{
+    const gchar *upload = "videotestsrc num-buffers=1 ! video/x-raw,width=16,height=8 ! "
+                          "cudaupload ! dcaeenc name=enc model=$M precision=f32 backend=";
+    static const struct {
+        const gchar *backend;
+        gboolean device;
+    } cases[] = {{"cuda", TRUE}, {"auto", TRUE}, {"cpu", FALSE}};
+
+    for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
+        gchar *text = g_strdup_printf("%s%s ! fakesink", upload, cases[i].backend);
+        fail_unless(takes_device_memory(text) == cases[i].device, "%s", text);
+        g_free(text);
+    }
+}
+
+GST_END_TEST;
+
 /* Every pair of neighbours may have other memory between them. */
 GST_START_TEST(test_memory_may_change_along_the_pipeline)
 {
@@ -559,6 +604,7 @@ static Suite *cudaelements_suite(void)
                         (int)G_N_ELEMENTS(pictures));
     tcase_add_test(memory, test_only_frames_cross_the_bus);
     tcase_add_test(memory, test_system_memory_is_the_default);
+    tcase_add_test(memory, test_device_memory_is_preferred);
     tcase_add_test(memory, test_memory_may_change_along_the_pipeline);
     tcase_add_test(memory, test_the_cpu_refuses_device_memory_by_name);
 
