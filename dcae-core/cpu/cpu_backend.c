@@ -21,6 +21,7 @@
 #define MIN_USES 48
 #define MIN_PRODUCTS (150u << 20)
 #define MIN_TILE_ROWS 2
+#define MAX_TILE_ROWS 3
 /* Results that wait for their wait(). */
 #define N_RESULTS 4
 
@@ -93,7 +94,7 @@ static guint free_rows(const DcaeProgram *program, const DcaeOp *op, gconstpoint
         init_kernels(params, &kernels);
         gsize products = kernels.kernel[op->kind].packed_bytes(op->layer) / sizeof(float);
         gsize wanted = (gsize)MIN_PRODUCTS * params->threads / (products * across) + 1;
-        rows = MAX(rows, (guint)MIN(wanted, MIN_TILE_ROWS));
+        rows = MAX(rows, (guint)MIN(wanted, MAX_TILE_ROWS));
     }
     return align * rows;
 }

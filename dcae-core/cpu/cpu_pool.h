@@ -23,8 +23,9 @@ guint dcae_pool_threads(const DcaePool *pool);
  * it. What the caller wrote before is seen by the tasks, what they wrote is seen afterwards. */
 void dcae_pool_run(DcaePool *pool, gsize n, DcaePoolTask run, gpointer data);
 
-/* 64-byte aligned memory, not zeroed; large blocks come straight from the system and cost nothing
- * until they are touched. NULL where there is none. Free with dcae_aligned_free(). */
+/* 64-byte aligned memory, not zeroed; large blocks come straight from the system, in huge pages
+ * where it has them, and cost nothing until they are touched. NULL where there is none. Free with
+ * dcae_aligned_free(). */
 gpointer dcae_aligned_alloc(gsize bytes);
 void dcae_aligned_free(gpointer memory);
 
