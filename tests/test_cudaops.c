@@ -1,0 +1,776 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * test_cudaops.c - the CUDA backend against the CPU backend, op by op: every distinct layer of the
+ * released models, with their channels and random weights, on a plane of a few pixels; and their
+ * attention. Runs on the stand-in driver of tests/gpusim, or where DCAE_TEST_DEVICE says so on a
+ * device. test_ops compares the CPU backend with the definitions.
+ */
+#include <dlfcn.h>
+#include <glib/gstdio.h>
+#include <math.h>
+#include <string.h>
+
+#include "../cuda/cuda_launch.h"
+#include "cpu/cpu_kernels.h"
+
+/* Inputs and weights are numbers of bf16, which all precisions hold exactly. So in 16 bit the
+ * result is rounded once, by a relative 1.7e-3 in bf16 and 2.1e-4 in f16 on average, and twice
+ * where the norm is a pass of its own. What is left in f32 is the order of sums and, on the CPU,
+ * Winograd's transforms: up to 5e-6 in sums of ten thousand products. A wrong tap, channel or bias
+ * is more than 1e-2. */
+#define MAX_ERROR_F32 6e-6
+#define MAX_ERROR_BF16 2.8e-3
+#define MAX_ERROR_F16 3.5e-4
+
+/* Multiply-adds of the tiles that one pixel needs, from which on an op is left out: the stand-in
+ * takes a second for so many. What is left out in all precisions are ops of 1024 channels and more,
+ * of which the same with half the channels is there; in f32 and f16, where less is special to a
+ * layer, those of 512 channels and more with nine taps. */
+#define MOST_BF16 1.3e9
+#define MOST_F32 0.1e9
+#define MOST_F16 0.32e9
+/* Below this an op runs on a plane of more than a tile, with a ragged end; the ops without tiles
+ * where they have at most so many channels. */
+#define CHEAP 0.04e9
+#define CHEAP_C 1024
+
+/* ---- the stand-in */
+
+static struct {
+    unsigned (*report_count)(void);
+    const char *(*report_text)(unsigned index);
+    unsigned (*report_leaks)(void);
+} sim;
+
+static gboolean open_sim(void)
+{
+    void *library = dlopen("libcuda.so.1", RTLD_NOW);
+
+    if (library == NULL)
+        return FALSE;
+    *(void **)&sim.report_count = dlsym(library, "gpusim_report_count");
+    *(void **)&sim.report_text = dlsym(library, "gpusim_report_text");
+    *(void **)&sim.report_leaks = dlsym(library, "gpusim_report_leaks");
+    return sim.report_count != NULL || g_getenv("DCAE_TEST_DEVICE") != NULL;
+}
+
+static void check_sim(void)
+{
+    if (sim.report_count == NULL)
+        return;
+    unsigned n = sim.report_leaks() + sim.report_count();
+    for (unsigned i = 0; i < sim.report_count(); i++)
+        g_test_message("%s", sim.report_text(i));
+    g_assert_cmpuint(n, ==, 0);
+}
+
+/* ---- a model with one layer's weights */
+
+static const char small_config[] =
+    "{\"latent_channels\": 4, \"encoder_block_types\": \"ResBlock\", "
+    "\"decoder_block_types\": \"ResBlock\", \"encoder_block_out_channels\": [8], "
+    "\"decoder_block_out_channels\": [8], \"encoder_layers_per_block\": [1], "
+    "\"decoder_layers_per_block\": [1], \"encoder_qkv_multiscales\": [[]], "
+    "\"decoder_qkv_multiscales\": [[]]}";
+
+/* A number of bf16 in (low, high): its upper 16 bits. */
+static guint16 random_number(GRand *rand, double low, double high)
+{
+    union {
+        float f;
+        guint32 bits;
+    } u = {.f = (float)g_rand_double_range(rand, low, high)};
+
+    return (guint16)(u.bits >> 16);
+}
+
+typedef struct {
+    GString *header;
+    GByteArray *data;
+    GRand *rand;
+} File;
+
+static void add_tensor(File *f, const char *name, const char *suffix, const guint *shape,
+                       double low, double high)
+{
+    gsize n = 1, begin = f->data->len;
+
+    g_string_append_printf(f->header, "%s\"%s%s\":{\"dtype\":\"BF16\",\"shape\":[",
+                           f->header->len > 1 ? "," : "", name, suffix);
+    for (guint i = 0; i < 4 && shape[i] > 0; i++) {
+        g_string_append_printf(f->header, "%s%u", i > 0 ? "," : "", shape[i]);
+        n *= shape[i];
+    }
+    g_byte_array_set_size(f->data, (guint)(begin + n * sizeof(guint16)));
+    guint16 *to = (guint16 *)(gpointer)(f->data->data + begin);
+    for (gsize i = 0; i < n; i++)
+        to[i] = random_number(f->rand, low, high);
+    g_string_append_printf(f->header, "],\"data_offsets\":[%" G_GSIZE_FORMAT ",%u]}", begin,
+                           f->data->len);
+}
+
+/* Weights with the variance of 1 / inputs, so that results are about as large as inputs. */
+static void add_layer(File *f, const DcaeLayer *l)
+{
+    gboolean linear = l->kind == DCAE_OP_LINEAR;
+    guint inputs = l->kind == DCAE_OP_DWCONV           ? 1
+                   : l->kind == DCAE_OP_GROUPED_LINEAR ? l->in_c / l->groups
+                                                       : l->in_c;
+    guint weight[4] = {l->source_c, inputs, linear ? 0 : l->ksize, linear ? 0 : l->ksize};
+    guint per_channel[4] = {l->source_c}, norm[4] = {l->out_c};
+    double scale = sqrt(3.0 / (inputs * l->ksize * l->ksize));
+
+    for (guint i = 0; i < l->n_sources; i++)
+        add_tensor(f, l->source[i], ".weight", weight, -scale, scale);
+    if (l->bias)
+        add_tensor(f, l->source[0], ".bias", per_channel, -1, 1);
+    if (l->norm == DCAE_NORM_NONE)
+        return;
+    add_tensor(f, l->norm_name, ".weight", norm, 0.5, 1.5);
+    add_tensor(f, l->norm_name, ".bias", norm, -1, 1);
+    if (l->norm == DCAE_NORM_BATCH) {
+        add_tensor(f, l->norm_name, ".running_mean", norm, -0.5, 0.5);
+        add_tensor(f, l->norm_name, ".running_var", norm, 0.5, 2);
+    }
+}
+
+/* layer: NULL for ops without weights. */
+static DcaeModel *make_model(const DcaeLayer *layer, GRand *rand)
+{
+    static const guint conv_out[4] = {4, 8, 3, 3}, conv_in[4] = {8, 4, 3, 3};
+    g_autoptr(GString) header = g_string_new("{");
+    g_autoptr(GByteArray) data = g_byte_array_new();
+    File f = {.header = header, .data = data, .rand = rand};
+    g_autofree char *dir = g_dir_make_tmp("dcae-ops-XXXXXX", NULL);
+    g_autofree char *config_path = g_build_filename(dir, "config.json", NULL);
+    g_autofree char *path = g_build_filename(dir, "diffusion_pytorch_model.safetensors", NULL);
+    g_autoptr(GError) error = NULL;
+
+    add_tensor(&f, "encoder.conv_out", ".weight", conv_out, -1, 1);
+    add_tensor(&f, "decoder.conv_in", ".weight", conv_in, -1, 1);
+    if (layer != NULL)
+        add_layer(&f, layer);
+    g_string_append_c(header, '}');
+    guint64 length = header->len;
+    g_byte_array_prepend(data, (const guint8 *)header->str, (guint)header->len);
+    g_byte_array_prepend(data, (const guint8 *)&length, sizeof length);
+    g_assert_true(g_file_set_contents(config_path, small_config, -1, NULL));
+    g_assert_true(g_file_set_contents(path, (const char *)data->data, data->len, NULL));
+    DcaeModel *model = dcae_model_open(&(DcaeModelParams){.path = dir}, &error);
+    g_assert_no_error(error);
+    g_remove(path);
+    g_remove(config_path);
+    g_rmdir(dir);
+    return model;
+}
+
+/* ---- programs: latent in, the op, latent out */
+
+typedef struct {
+    DcaeProgram program;
+    DcaeValue values[6];
+    DcaeOp ops[10];
+    guint in_c, in_h, in_w, out_c, out_h, out_w; /* latents read and written */
+    DcaeLatentFormat format[2];
+} Small;
+
+static guint add_value(Small *s, guint h, guint w, guint c)
+{
+    s->values[s->program.n_values] = (DcaeValue){.h = h, .w = w, .c = c};
+    return s->program.n_values++;
+}
+
+static DcaeOp *add_op(Small *s, DcaeOpKind kind)
+{
+    DcaeOp *op = &s->ops[s->program.n_ops++];
+
+    *op = (DcaeOp){.kind = kind,
+                   .layer_index = G_MAXUINT,
+                   .label = dcae_op_kind_name(kind),
+                   .in = DCAE_NO_VALUE,
+                   .out = DCAE_NO_VALUE,
+                   .residual = DCAE_NO_VALUE,
+                   .state = DCAE_NO_VALUE,
+                   .above = DCAE_NO_VALUE,
+                   .left = DCAE_NO_VALUE,
+                   .scale = 1};
+    return op;
+}
+
+/* Fills a value from the latent's upper left corner. */
+static void add_input(Small *s, guint value)
+{
+    DcaeOp *op = add_op(s, DCAE_OP_LATENT_IN);
+
+    op->out = value;
+    op->frame_w = s->in_w;
+    op->frame_h = s->in_h;
+}
+
+static void add_output(Small *s, guint value)
+{
+    DcaeOp *op = add_op(s, DCAE_OP_LATENT_OUT);
+    const DcaeValue *v = &s->values[value];
+
+    op->in = value;
+    s->out_c = v->c;
+    s->out_h = op->frame_h = op->out_h = v->h;
+    s->out_w = op->frame_w = op->out_w = v->w;
+}
+
+/* A plane of four times the pixels, of which one goes into the latent, to be overwritten: beside
+ * it the others are planes from deep in the network, whose residual stream bf16 keeps in two
+ * parts. */
+static void add_big_plane(Small *s)
+{
+    guint value = add_value(s, s->in_h, s->in_w, 1);
+
+    add_input(s, value);
+    add_output(s, value);
+    s->ops[s->program.n_ops - 1].out_h = s->ops[s->program.n_ops - 1].out_w = 1;
+}
+
+static void begin(Small *s, guint h, guint w, guint c)
+{
+    *s = (Small){.in_c = c, .in_h = 2 * h, .in_w = 2 * w};
+    s->program = (DcaeProgram){.values = s->values, .ops = s->ops};
+}
+
+/* Channels of the values that an op reads and writes, and its first ones of them. */
+typedef struct {
+    guint in_c, in_c0, out_c, out_c0;
+} Channels;
+
+/* h × w is the output. */
+static void make_layer(Small *s, const Channels *c, DcaeLayer *layer, guint h, guint w,
+                       gboolean deep)
+{
+    guint up = layer->row_ratio_up, down = layer->row_ratio_down;
+    guint in_h = h * down / up, in_w = w * down / up;
+
+    begin(s, MAX(h, in_h), MAX(w, in_w), MAX(c->in_c, c->out_c));
+    if (deep)
+        add_big_plane(s);
+    guint in = add_value(s, in_h, in_w, c->in_c), out = add_value(s, h, w, c->out_c);
+    add_input(s, in);
+    if (c->out_c > layer->out_c)
+        add_input(s, out); /* the op writes some of the channels */
+    guint residual = layer->residual ? add_value(s, h, w, layer->out_c) : DCAE_NO_VALUE;
+    if (layer->residual)
+        add_input(s, residual);
+    DcaeOp *op = add_op(s, layer->kind);
+    op->layer = layer;
+    op->layer_index = 0;
+    op->label = layer->label;
+    op->in = in;
+    op->in_c0 = c->in_c0;
+    op->out = out;
+    op->out_c0 = c->out_c0;
+    op->residual = residual;
+    s->program.layers = layer;
+    s->program.n_layers = 1;
+    add_output(s, out);
+}
+
+/* k, v and q of one latent -> attention. */
+static void make_attention(Small *s, guint heads, guint d, guint h, guint w)
+{
+    begin(s, h, w, 3 * heads * d);
+    guint in = add_value(s, h, w, 3 * heads * d), state = add_value(s, heads, d + 1, d);
+    guint out = add_value(s, h, w, heads * d);
+
+    add_input(s, in);
+    s->values[state].state = TRUE;
+    for (int apply = 0; apply < 2; apply++) {
+        DcaeOp *op = add_op(s, apply ? DCAE_OP_ATTN_APPLY : DCAE_OP_ATTN_SUM);
+        op->in = in;
+        op->in_c0 = apply ? 2 * heads * d : 0;
+        op->heads = heads;
+        op->head_dim = d;
+        op->state = state;
+        op->out = apply ? out : DCAE_NO_VALUE;
+    }
+    add_output(s, out);
+}
+
+/* ---- running */
+
+typedef struct {
+    const char *name;
+    const DcaeBackend *backend;
+    DcaePrecision precision;
+    double max_error, most; /* multiply-adds of a tile */
+} Way;
+
+static const Way ways[] = {
+    {"f32", &dcae_cuda_backend, DCAE_PRECISION_F32, MAX_ERROR_F32, MOST_F32},
+    {"bf16", &dcae_cuda_backend, DCAE_PRECISION_BF16, MAX_ERROR_BF16, MOST_BF16},
+    {"f16", &dcae_cuda_backend, DCAE_PRECISION_F16, MAX_ERROR_F16, MOST_F16},
+};
+static const Way cpu_way = {"cpu", &dcae_cpu_backend, DCAE_PRECISION_F32, 0, 0};
+
+static float *random_input(GRand *rand, const Small *s)
+{
+    gsize n = (gsize)s->in_c * s->in_h * s->in_w;
+    float *x = g_new(float, n);
+
+    for (gsize i = 0; i < n; i++) {
+        guint32 bits = (guint32)random_number(rand, -1.5, 1.5) << 16;
+        memcpy(&x[i], &bits, sizeof bits);
+    }
+    return x;
+}
+
+static gsize out_floats(const Small *s)
+{
+    return (gsize)s->out_c * s->out_h * s->out_w;
+}
+
+/* The latent that the program makes of `in`, new. */
+static float *run(const Small *s, DcaeModel *model, const Way *way, float *in)
+{
+    const DcaeBackend *backend = way->backend;
+    DcaeBackendParams params = {.precision = way->precision, .threads = 1, .device = -1};
+    float *out = g_new0(float, out_floats(s));
+    DcaeView in_view = {
+        .latent = {.format = s->format[0], .c = s->in_c, .h = s->in_h, .w = s->in_w, .data = in}};
+    DcaeView out_view = {
+        .latent = {
+            .format = s->format[1], .c = s->out_c, .h = s->out_h, .w = s->out_w, .data = out}};
+    DcaeTraits traits = {0};
+    g_autoptr(GError) error = NULL;
+    void *instance = NULL;
+    guint64 ticket;
+
+    params.isa = dcae_cpu_isa();
+    backend->traits(&params, &traits);
+    DcaePlan *plan = dcae_plan_new(&s->program, &traits, &(DcaePlanParams){.batch = 1}, &error);
+    g_assert_no_error(error);
+    DcaeWeights *weights = backend->prepare(model, &s->program, &params, &error);
+    g_assert_no_error(error);
+    backend->open(&instance, weights, plan, &params, &error);
+    g_assert_no_error(error);
+    if (backend->submit(instance, &in_view, &out_view, 1, &ticket, &error))
+        backend->wait(instance, ticket, NULL, &error);
+    g_assert_no_error(error);
+    backend->close(instance);
+    backend->weights_free(weights);
+    dcae_plan_free(plan);
+    return out;
+}
+
+static double relative_error(const float *got, const float *wanted, gsize n)
+{
+    double error = 0, norm = 0;
+
+    for (gsize i = 0; i < n; i++) {
+        double d = (double)got[i] - wanted[i];
+        error += d * d;
+        norm += (double)wanted[i] * wanted[i];
+    }
+    return sqrt(error / MAX(norm, 1e-30));
+}
+
+/* Largest error of the ops of a kind, for the log. */
+static double worst[DCAE_N_OP_KINDS][G_N_ELEMENTS(ways)];
+
+static void compare(const Small *s, DcaeModel *model, const char *what, DcaeOpKind kind,
+                    const gboolean *wanted_ways)
+{
+    g_autoptr(GRand) rand = g_rand_new_with_seed(815);
+    g_autofree float *in = random_input(rand, s);
+    g_autofree float *wanted = run(s, model, &cpu_way, in);
+
+    for (guint i = 0; i < G_N_ELEMENTS(ways); i++) {
+        if (!wanted_ways[i])
+            continue;
+        gint64 start = g_get_monotonic_time();
+        g_autofree float *got = run(s, model, &ways[i], in);
+        double error = relative_error(got, wanted, out_floats(s));
+        worst[kind][i] = MAX(worst[kind][i], error);
+        if (!(error <= ways[i].max_error))
+            g_test_message("%s in %s: relative L2 error %.2g", what, ways[i].name, error);
+        g_assert_cmpfloat(error, <=, ways[i].max_error);
+        double seconds = (double)(g_get_monotonic_time() - start) / 1e6;
+        if (seconds > 1)
+            g_test_message("%s in %s: %.1f s", what, ways[i].name, seconds);
+    }
+    check_sim();
+}
+
+/* ---- the ops of the released models */
+
+/* Multiply-adds of the tiles of one pixel. */
+static double tile_cost(const DcaeLayer *layer, DcaePrecision precision)
+{
+    if (layer->kind != DCAE_OP_CONV && layer->kind != DCAE_OP_LINEAR)
+        return 0;
+    DcaeCudaProduct p = dcae_cuda_product(layer, precision);
+    double tile_m = precision == DCAE_PRECISION_F32 ? DCAE_F32_TILE_M : DCAE_MMA_TILE_M;
+    return tile_m * p.k * p.columns * p.phases;
+}
+
+/* Ops with the same text run the same way. */
+static char *describe(const DcaeProgram *program, const DcaeOp *op)
+{
+    const DcaeLayer *l = op->layer;
+
+    return g_strdup_printf(
+        "%s %u of %u from %u -> %u -> %u of %u from %u, k%u s%u g%u%s%s%s, act %d, shuffle %d, "
+        "shortcut %d, norm %d%s, rows %u, %u, %u of %u sources",
+        dcae_op_kind_name(op->kind), l->in_c, program->values[op->in].c, op->in_c0, l->conv_c,
+        l->out_c, program->values[op->out].c, op->out_c0, l->ksize, l->stride, l->groups,
+        l->nearest2 ? ", nearest" : "", l->bias ? ", bias" : "", l->gate ? ", gate" : "", l->act,
+        l->shuffle, l->shortcut, l->norm, l->residual ? ", residual" : "", l->pick_period,
+        l->pick_first, l->pick_count, l->n_sources);
+}
+
+static void check_layer(const DcaeProgram *program, const DcaeOp *op, const char *what)
+{
+    static char *const sources[] = {"op.0", "op.1", "op.2"};
+    gboolean any = FALSE, wanted[G_N_ELEMENTS(ways)];
+    Channels channels = {program->values[op->in].c, op->in_c0, program->values[op->out].c,
+                         op->out_c0};
+    DcaeLayer layer = *op->layer;
+
+    for (guint i = 0; i < G_N_ELEMENTS(ways); i++) {
+        wanted[i] = tile_cost(&layer, ways[i].precision) <= ways[i].most;
+        any |= wanted[i];
+    }
+    if (!any) {
+        g_test_message("left out: %s", what);
+        return;
+    }
+    for (guint i = 0; i < layer.n_sources; i++)
+        layer.source[i] = sources[i];
+    layer.norm_name = layer.norm_name != NULL ? "op.norm" : NULL;
+    g_autoptr(GRand) rand = g_rand_new_with_seed(42);
+    DcaeModel *model = make_model(&layer, rand);
+    gboolean cheap =
+        tile_cost(&layer, DCAE_PRECISION_BF16) <= CHEAP &&
+        (layer.kind == DCAE_OP_CONV || layer.kind == DCAE_OP_LINEAR || layer.conv_c <= CHEAP_C);
+    /* What cuBLAS writes is never part of the residual stream. */
+    gboolean streams = layer.kind != DCAE_OP_LINEAR || layer.norm != DCAE_NORM_NONE;
+    for (int deep = 0; deep < (cheap && streams ? 2 : 1); deep++) {
+        Small s;
+        make_layer(&s, &channels, &layer, cheap ? 10 : 4, cheap ? 14 : 6,
+                   streams && (deep || !cheap));
+        compare(&s, model, what, op->kind, wanted);
+        wanted[0] = wanted[2] = FALSE; /* only bf16 knows deep planes */
+    }
+    dcae_model_unref(model);
+}
+
+static DcaeProgram *released_program(const DcaeConfig *config, DcaeDirection direction)
+{
+    guint ratio = dcae_config_ratio(config);
+
+    return dcae_graph_build(config, direction,
+                            &(DcaeGeometry){.width = ratio,
+                                            .height = ratio,
+                                            .latent_width = 1,
+                                            .latent_height = 1,
+                                            .latent_channels = config->latent_channels,
+                                            .batch = 1});
+}
+
+static void report_worst(void)
+{
+    for (guint k = 0; k < DCAE_N_OP_KINDS; k++)
+        if (worst[k][1] > 0)
+            g_test_message("%s: relative L2 error at most %.2g in f32, %.2g in bf16, %.2g in f16",
+                           dcae_op_kind_name(k), worst[k][0], worst[k][1], worst[k][2]);
+}
+
+/* Every distinct op of a kind. */
+static void test_layers(gconstpointer data)
+{
+    DcaeOpKind kind = (DcaeOpKind)GPOINTER_TO_INT(data);
+    g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+
+    for (guint i = 0; i < 2 * dcae_config_n_released(); i++) {
+        const DcaeConfig *config = dcae_config_released(dcae_config_released_name(i / 2));
+        DcaeProgram *program = released_program(config, i % 2 ? DCAE_DECODE : DCAE_ENCODE);
+        for (guint k = 0; k < program->n_ops; k++) {
+            if (program->ops[k].kind != kind)
+                continue;
+            char *what = describe(program, &program->ops[k]);
+            if (g_hash_table_add(seen, what))
+                check_layer(program, &program->ops[k], what);
+        }
+        dcae_program_free(program);
+    }
+    g_test_message("%u different ops", g_hash_table_size(seen));
+    g_assert_cmpuint(g_hash_table_size(seen), >=, 3);
+    report_worst();
+}
+
+/* More pixels than a chunk of the sum has; heads of all kinds of sizes. */
+static void test_attention(void)
+{
+    static const guint sizes[][4] = {{16, 32, 25, 23}, {32, 32, 3, 5}, {64, 32, 3, 5},
+                                     {1, 1, 2, 3},     {3, 5, 3, 7},   {5, 8, 9, 7},
+                                     {2, 24, 6, 5},    {3, 40, 5, 9},  {1, 128, 7, 5}};
+    static const gboolean all[G_N_ELEMENTS(ways)] = {TRUE, TRUE, TRUE};
+    g_autoptr(GRand) rand = g_rand_new_with_seed(7);
+    DcaeModel *model = make_model(NULL, rand);
+
+    for (guint i = 0; i < G_N_ELEMENTS(sizes); i++) {
+        const guint *size = sizes[i];
+        Small s;
+        g_autofree char *what = g_strdup_printf("attention of %u heads of %u", size[0], size[1]);
+        make_attention(&s, size[0], size[1], size[2], size[3]);
+        compare(&s, model, what, DCAE_OP_ATTN_APPLY, all);
+    }
+    report_worst();
+    dcae_model_unref(model);
+}
+
+/* ---- layers that no model has, for the branches that kernels have for them */
+
+#define N_RANDOM 240
+
+static guint pick(GRand *rand, const guint *from, guint n)
+{
+    return from[g_rand_int_range(rand, 0, (gint)n)];
+}
+
+/* Places of a convolution's products. */
+enum { PLAIN, STRIDED, NEAREST, DOWN, UP, N_PLACES };
+
+/* Sets shortcut and input channels, in most cases, where out_c has any that fit. */
+static void random_shortcut(GRand *rand, DcaeLayer *l, int place)
+{
+    guint n = (guint)g_rand_int_range(rand, 1, 10);
+
+    if (place == PLAIN && g_rand_boolean(rand) && l->out_c % n == 0) {
+        l->shortcut = DCAE_SHORTCUT_REPEAT;
+        l->in_c = l->out_c / n;
+    } else if (place == PLAIN && l->out_c * n <= 800) {
+        l->shortcut = DCAE_SHORTCUT_MEAN;
+        l->in_c = l->out_c * n;
+        if (l->in_c > 200)
+            l->kind = DCAE_OP_LINEAR;
+    } else if ((place == STRIDED || place == DOWN) && l->out_c * n % 4 == 0 &&
+               l->out_c * n <= 800) {
+        l->shortcut = DCAE_SHORTCUT_DOWN_MEAN;
+        l->in_c = l->out_c * n / 4;
+    } else if ((place == NEAREST || place == UP) && 4 * l->out_c % n == 0) {
+        l->shortcut = DCAE_SHORTCUT_UP_REPEAT;
+        l->in_c = 4 * l->out_c / n;
+    }
+}
+
+/* A convolution whose product is one for tiles of 128 columns (size 0), long enough to be made in
+ * parts (1), or one of 256 columns with a norm (2). */
+static DcaeLayer random_conv(GRand *rand, guint size)
+{
+    static const guint in_c[] = {3, 4, 5, 8, 16, 20, 48, 64, 65, 72, 80, 96, 130},
+                       out_c[] = {1, 3, 4, 5, 6, 8, 13, 20, 31, 50, 64, 66, 67, 69, 88, 103, 128},
+                       long_in_c[] = {66, 80, 128, 130, 200},
+                       wide_out_c[] = {129, 130, 135, 144, 200, 253, 256};
+    int place = g_rand_int_range(rand, 0, size == 2 ? DOWN : N_PLACES);
+    DcaeLayer l = {.kind = place == PLAIN || place >= DOWN ? DCAE_OP_LINEAR : DCAE_OP_CONV,
+                   .in_c = size == 1 ? pick(rand, long_in_c, G_N_ELEMENTS(long_in_c))
+                                     : pick(rand, in_c, G_N_ELEMENTS(in_c)),
+                   .out_c = size == 2 ? pick(rand, wide_out_c, G_N_ELEMENTS(wide_out_c))
+                                      : pick(rand, out_c, G_N_ELEMENTS(out_c)),
+                   .nearest2 = place == NEAREST,
+                   .shuffle = place == DOWN ? DCAE_SHUFFLE_DOWN
+                              : place == UP ? DCAE_SHUFFLE_UP
+                                            : DCAE_SHUFFLE_NONE,
+                   .act = (DcaeAct)g_rand_int_range(rand, 0, 5),
+                   .residual = g_rand_boolean(rand)};
+
+    if (size == 1 || g_rand_boolean(rand))
+        l.kind = DCAE_OP_CONV;
+    if (place == DOWN)
+        l.out_c = (l.out_c + 3) / 4 * 4;
+    l.conv_c = place == DOWN ? l.out_c / 4 : place == UP ? 4 * l.out_c : l.out_c;
+    l.stride = place == STRIDED ? 2 : 1;
+    if (g_rand_int_range(rand, 0, 3) > 0)
+        random_shortcut(rand, &l, place);
+    l.ksize = l.kind == DCAE_OP_CONV ? 3 : 1;
+    if (size == 2 || (size == 0 && g_rand_int_range(rand, 0, 4) == 0))
+        l.norm = DCAE_NORM_RMS;
+    return l;
+}
+
+static DcaeLayer random_depthwise(GRand *rand)
+{
+    static const guint c[] = {2, 3, 5, 17, 40, 64, 65, 90}, ksize[] = {1, 3, 5, 7, 9};
+    DcaeLayer l = {.kind = DCAE_OP_DWCONV,
+                   .out_c = pick(rand, c, G_N_ELEMENTS(c)),
+                   .stride = 1,
+                   .ksize = pick(rand, ksize, G_N_ELEMENTS(ksize)),
+                   .gate = g_rand_boolean(rand)};
+
+    l.in_c = l.conv_c = l.out_c * (l.gate ? 2 : 1);
+    return l;
+}
+
+static DcaeLayer random_grouped(GRand *rand)
+{
+    static const guint groups[] = {1, 2, 3, 5, 12}, each[] = {1, 2, 3, 4, 7, 8, 19};
+    guint n = pick(rand, groups, G_N_ELEMENTS(groups));
+    DcaeLayer l = {.kind = DCAE_OP_GROUPED_LINEAR, .stride = 1, .ksize = 1, .groups = n};
+
+    l.in_c = n * pick(rand, each, G_N_ELEMENTS(each));
+    l.conv_c = l.out_c = n * pick(rand, each, G_N_ELEMENTS(each));
+    return l;
+}
+
+static DcaeLayer random_norm(GRand *rand)
+{
+    static const guint c[] = {1, 4, 5, 31, 64, 70, 100, 130, 300};
+    guint n = pick(rand, c, G_N_ELEMENTS(c));
+
+    return (DcaeLayer){.kind = DCAE_OP_RMSNORM,
+                       .in_c = n,
+                       .conv_c = n,
+                       .out_c = n,
+                       .ksize = 1,
+                       .stride = 1,
+                       .norm = DCAE_NORM_RMS,
+                       .act = (DcaeAct)g_rand_int_range(rand, 0, 5)};
+}
+
+static DcaeLayer random_layer(GRand *rand)
+{
+    int which = g_rand_int_range(rand, 0, 20);
+    DcaeLayer l = which < 15    ? random_conv(rand, (guint)which / 5)
+                  : which < 17  ? random_depthwise(rand)
+                  : which == 17 ? random_grouped(rand)
+                                : random_norm(rand);
+    gboolean up = l.nearest2 || l.shuffle == DCAE_SHUFFLE_UP;
+    gboolean down = l.stride == 2 || l.shuffle == DCAE_SHUFFLE_DOWN;
+    guint halo = l.ksize / 2;
+
+    l.label = "random layer";
+    l.groups = MAX(l.groups, 1);
+    l.bias = l.kind == DCAE_OP_CONV || l.kind == DCAE_OP_LINEAR ||
+             (l.kind == DCAE_OP_DWCONV && g_rand_boolean(rand));
+    l.row_ratio_up = up ? 2 : 1;
+    l.row_ratio_down = down ? 2 : 1;
+    l.above = halo;
+    l.below = l.stride == 2 ? 0 : halo;
+    if (l.kind != DCAE_OP_RMSNORM) {
+        l.n_sources = 1;
+        l.source[0] = "op.0";
+        l.source_c = l.conv_c;
+    }
+    l.norm_name = l.norm != DCAE_NORM_NONE ? "op.norm" : NULL;
+    return l;
+}
+
+static void test_random(void)
+{
+    static const gboolean all[G_N_ELEMENTS(ways)] = {TRUE, TRUE, TRUE};
+    static const guint heights[] = {2, 4, 6, 10}, widths[] = {2, 4, 10, 14};
+    g_autoptr(GRand) rand = g_rand_new_with_seed(2024);
+
+    for (guint i = 0; i < N_RANDOM; i++) {
+        DcaeLayer layer = random_layer(rand);
+        Channels c = {layer.in_c, 0, layer.out_c, 0};
+        Small s;
+        if (g_rand_boolean(rand)) { /* a part of the value is written */
+            c.out_c0 = 4 * (guint)g_rand_int_range(rand, 0, 3);
+            c.out_c += c.out_c0 + (guint)g_rand_int_range(rand, 0, 9);
+        }
+        make_layer(&s, &c, &layer, pick(rand, heights, G_N_ELEMENTS(heights)),
+                   pick(rand, widths, G_N_ELEMENTS(widths)), g_rand_boolean(rand));
+        g_autofree char *what = g_strdup_printf("layer %u", i);
+        g_autofree char *text = describe(&s.program, &s.ops[s.program.n_ops - 2]);
+        g_test_message("%s: %s", what, text);
+        DcaeModel *model = make_model(&layer, rand);
+        compare(&s, model, what, layer.kind, all);
+        dcae_model_unref(model);
+    }
+    report_worst();
+}
+
+/* ---- the ends of the network, and blend */
+
+/* Latents of each format into latents of each other, whose numbers hold in all of them. */
+static void test_latents(void)
+{
+    g_autoptr(GRand) rand = g_rand_new_with_seed(3);
+    DcaeModel *model = make_model(NULL, rand);
+
+    for (guint i = 0; i < 9 * G_N_ELEMENTS(ways); i++) {
+        static const guint channels[] = {3, 40, 70};
+        DcaeLatentFormat formats[2] = {(DcaeLatentFormat)(i % 3), (DcaeLatentFormat)(i / 3 % 3)};
+        Small s;
+        begin(&s, 5, 7, channels[i % 3]);
+        guint value = add_value(&s, 5, 7, channels[i % 3]);
+        add_input(&s, value);
+        add_output(&s, value);
+        gsize n = out_floats(&s) * sizeof(float);
+        g_autofree float *in = random_input(rand, &s), *wanted = NULL, *got = NULL;
+        if (formats[0] != DCAE_LATENT_F32)
+            for (gsize k = 0; k < (gsize)s.in_c * s.in_h * s.in_w; k++)
+                ((guint16 *)in)[k] = (guint16)g_rand_int_range(rand, 0x3c00, 0x4000);
+        s.format[0] = formats[0];
+        s.format[1] = formats[1];
+        wanted = run(&s, model, &cpu_way, in);
+        got = run(&s, model, &ways[i / 9], in);
+        g_assert_cmpmem(got, n, wanted, n);
+    }
+    check_sim();
+    dcae_model_unref(model);
+}
+
+/* Tiles that have one above, one to the left, or both. */
+static void test_blend(void)
+{
+    static const gboolean all[G_N_ELEMENTS(ways)] = {TRUE, TRUE, TRUE};
+    static const guint channels[] = {3, 5, 70, 130};
+    g_autoptr(GRand) rand = g_rand_new_with_seed(4);
+    DcaeModel *model = make_model(NULL, rand);
+
+    for (guint i = 0; i < 3 * G_N_ELEMENTS(channels); i++) {
+        guint c = channels[i / 3];
+        Small s;
+        begin(&s, 10, 12, c);
+        add_big_plane(&s);
+        guint above = add_value(&s, 6, 9, c), left = add_value(&s, 7, 7, c),
+              tile = add_value(&s, 8, 10, c);
+        add_input(&s, above);
+        s.ops[s.program.n_ops - 1].frame_x = 3;
+        add_input(&s, left);
+        s.ops[s.program.n_ops - 1].frame_y = 2;
+        add_input(&s, tile);
+        DcaeOp *op = add_op(&s, DCAE_OP_BLEND);
+        op->in = op->out = tile;
+        op->above = i % 3 != 1 ? above : DCAE_NO_VALUE;
+        op->left = i % 3 != 0 ? left : DCAE_NO_VALUE;
+        op->blend_h = 3;
+        op->blend_w = 4;
+        add_output(&s, tile);
+        compare(&s, model, "blend", DCAE_OP_BLEND, all);
+    }
+    dcae_model_unref(model);
+}
+
+int main(int argc, char **argv)
+{
+    static const DcaeOpKind kinds[] = {DCAE_OP_CONV, DCAE_OP_LINEAR, DCAE_OP_DWCONV,
+                                       DCAE_OP_GROUPED_LINEAR, DCAE_OP_RMSNORM};
+
+    g_test_init(&argc, &argv, NULL);
+    if (!open_sim()) {
+        g_print("1..0 # SKIP neither the stand-in driver nor a device\n");
+        return 0;
+    }
+    if (g_getenv("GPUSIM_COVERAGE") != NULL)
+        g_remove(g_getenv("GPUSIM_COVERAGE"));
+    for (guint i = 0; i < G_N_ELEMENTS(kinds); i++) {
+        g_autofree char *path = g_strdup_printf("/ops/%s", dcae_op_kind_name(kinds[i]));
+        g_test_add_data_func(path, GINT_TO_POINTER(kinds[i]), test_layers);
+    }
+    g_test_add_func("/ops/attention", test_attention);
+    g_test_add_func("/ops/random", test_random);
+    g_test_add_func("/ops/latents", test_latents);
+    g_test_add_func("/ops/blend", test_blend);
+    return g_test_run();
+}
