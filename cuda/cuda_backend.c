@@ -342,7 +342,7 @@ static gboolean run_op(const Instance *self, const DcaeStep *step, const Flight 
         .precision = self->context->precision,
         .arena = self->arena,
         .workspace = self->workspace,
-        .layer = op->layer != NULL ? &self->weights->layers[op->layer_index] : NULL,
+        .layers = self->weights->layers,
         .images = batched ? f->n : 1,
     };
 

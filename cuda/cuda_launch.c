@@ -14,9 +14,14 @@
 #define SPLIT_BLOCKS 128
 #define SPLIT_STEPS 8
 
-/* A chunk of ATTN_SUM has about so many pixels: enough to be worth a block, and few enough that a
- * small picture still fills the device with heads and chunks. */
-#define ATTN_CHUNK_PIXELS 512
+/* From so many tiles of pixels in a plane on a block takes all columns of its pixels. */
+#define ALL_COLUMNS_TILES 120
+
+/* A chunk of ATTN_SUM has about so many pixels: enough that its partial sums are little beside what
+ * it reads, and few enough, in narrow planes, that these fill the device with heads and chunks. */
+#define ATTN_CHUNK_PIXELS 840
+#define ATTN_SMALL_PIXELS 240
+#define ATTN_SMALL_W 100
 
 guint dcae_cuda_element_size(DcaePrecision precision)
 {
@@ -24,6 +29,16 @@ guint dcae_cuda_element_size(DcaePrecision precision)
 }
 
 /* ---- matrix products */
+
+/* The decoder's last convolution: three columns of a tile would be used. */
+static gboolean is_few(const DcaeLayer *layer, DcaePrecision precision, const DcaeCudaProduct *p)
+{
+    return precision != DCAE_PRECISION_F32 && layer->kind == DCAE_OP_CONV && layer->ksize == 3 &&
+           layer->stride == 1 && p->place == DCAE_PLACE_PLAIN && p->parts == 1 &&
+           layer->conv_c <= DCAE_FEW_OUT && p->in_padded <= DCAE_FEW_IN &&
+           layer->norm == DCAE_NORM_NONE && layer->shortcut == DCAE_SHORTCUT_NONE &&
+           !layer->residual;
+}
 
 DcaeCudaProduct dcae_cuda_product(const DcaeLayer *layer, DcaePrecision precision)
 {
@@ -52,6 +67,11 @@ DcaeCudaProduct dcae_cuda_product(const DcaeLayer *layer, DcaePrecision precisio
     }
     p.k = dcae_round_up(p.taps * p.taps * p.in_padded, step);
     p.columns = dcae_round_up(p.place == DCAE_PLACE_UP ? 4 * p.up_c : layer->conv_c, tile_n);
+    p.few = is_few(layer, precision, &p);
+    if (p.few) {
+        p.k = dcae_round_up(p.in_padded, step);
+        p.columns = DCAE_FEW_COLUMNS;
+    }
     p.fused_norm = layer->norm == DCAE_NORM_RMS &&
                    p.columns <= (f32 ? DCAE_F32_TILE_N : DCAE_WIDE_TILE_N) &&
                    (p.place == DCAE_PLACE_PLAIN || p.place == DCAE_PLACE_NEAREST);
@@ -140,6 +160,11 @@ static const DcaeOp *op_of(const DcaeCudaCall *call)
     return &call->plan->program->ops[call->step->op];
 }
 
+static const DcaeCudaLayer *layer_of(const DcaeCudaCall *call)
+{
+    return &call->layers[op_of(call)->layer_index];
+}
+
 static DcaeKernelRows in_rows(const DcaeCudaCall *call)
 {
     return rows_of(call, op_of(call)->in, op_of(call)->in_c0, call->step->in_row0);
@@ -181,28 +206,40 @@ static void set_grid(DcaeCudaLaunch *launch, guint x, guint y, guint z)
 /* ---- convolutions */
 
 /* in_place: after a convolution, whose products are there in one part. */
-static DcaeCudaLaunch norm_launch(const DcaeCudaCall *call, gboolean in_place)
+static DcaeKernelNorm norm_args(const DcaeCudaCall *call, gboolean in_place)
 {
     const DcaeLayer *layer = op_of(call)->layer;
-    DcaeCudaLaunch launch = {
-        .kernel = DCAE_KERNEL_NORM, .threads = DCAE_THREADS, .args_size = sizeof launch.args.norm};
-    DcaeKernelNorm *a = &launch.args.norm;
-    *a = (DcaeKernelNorm){
+    guint lanes = 32;
+    DcaeKernelNorm a = {
         .in = in_place ? out_rows(call) : in_rows(call),
         .out = out_rows(call),
         .residual = residual_rows(call),
-        .weight = call->layer->norm_weight,
-        .bias = call->layer->norm_bias,
+        .weight = layer_of(call)->norm_weight,
+        .bias = layer_of(call)->norm_bias,
         .y0 = (gint)call->step->y0,
         .y1 = (gint)call->step->y1,
         .c = (gint)layer->out_c,
         .store_c = store_c(call, layer->out_c),
         .act = in_place ? DCAE_ACT_NONE : (gint)layer->act,
     };
+
     if (in_place)
-        a->in.low = 0;
+        a.in.low = 0;
+    while (lanes < DCAE_THREADS && 4 * lanes < layer->out_c)
+        lanes *= 2;
+    a.lanes = (gint)lanes;
+    return a;
+}
+
+static DcaeCudaLaunch norm_launch(const DcaeCudaCall *call, gboolean in_place)
+{
+    DcaeCudaLaunch launch = {
+        .kernel = DCAE_KERNEL_NORM, .threads = DCAE_THREADS, .args_size = sizeof launch.args.norm};
+    DcaeKernelNorm *a = &launch.args.norm;
+
+    *a = norm_args(call, in_place);
     guint pixels = (guint)(a->y1 - a->y0) * (guint)a->out.w;
-    set_grid(&launch, dcae_ceil_div(pixels, DCAE_THREADS / 32), 1, call->images);
+    set_grid(&launch, dcae_ceil_div(pixels, DCAE_THREADS / (guint)a->lanes), 1, call->images);
     return launch;
 }
 
@@ -227,7 +264,7 @@ guint dcae_cuda_splits(const DcaeProgram *program, const DcaeOp *op, DcaePrecisi
         return 1;
     DcaeCudaProduct product = dcae_cuda_product(op->layer, precision);
     const DcaeValue *out = &program->values[op->out];
-    if (product.fused_norm || out->h > G_MAXUINT16 || out->w > G_MAXUINT16)
+    if (product.fused_norm || product.few || out->h > G_MAXUINT16 || out->w > G_MAXUINT16)
         return 1;
     guint64 tiles = dcae_ceil_div(products_of(product.place, out->h, out->w), DCAE_MMA_TILE_M);
     guint64 blocks = tiles * (product.columns / DCAE_MMA_TILE_N) * product.phases;
@@ -278,7 +315,7 @@ static void set_tile(const DcaeCudaCall *call, const DcaeCudaProduct *product,
         tile_n = DCAE_F32_TILE_N;
         launch->threads = DCAE_F32_THREADS;
     } else if (a->splits == 1 && product->columns % DCAE_WIDE_TILE_N == 0 &&
-               (product->fused_norm || wide_blocks >= WIDE_BLOCKS)) {
+               (product->fused_norm || a->after.out.data != 0 || wide_blocks >= WIDE_BLOCKS)) {
         launch->kernel = DCAE_KERNEL_CONV_WIDE;
         tile_n = DCAE_WIDE_TILE_N;
         launch->threads = DCAE_WIDE_THREADS;
@@ -287,8 +324,9 @@ static void set_tile(const DcaeCudaCall *call, const DcaeCudaProduct *product,
         launch->threads = DCAE_MMA_THREADS;
     }
     launch->shared = dcae_cuda_kernel_shared(launch->kernel, call->precision);
-    set_grid(launch, dcae_ceil_div((guint)a->products, tile_m) * (product->columns / tile_n),
-             (guint)a->splits, blocks_z);
+    guint tiles_n = a->after.out.data != 0 ? 1 : product->columns / tile_n;
+    set_grid(launch, dcae_ceil_div((guint)a->products, tile_m) * tiles_n, (guint)a->splits,
+             blocks_z);
 }
 
 /* What adds the parts that `split` makes. */
@@ -306,11 +344,72 @@ static DcaeCudaLaunch add_launch(const DcaeCudaLaunch *split)
     return launch;
 }
 
+/* Whether blocks make all columns of their pixels, and the norm after them: where the plane has
+ * tiles of pixels enough for that. The bits are those of a pass of its own. */
+static gboolean has_all_columns(const DcaeCudaCall *call, const DcaeCudaProduct *product)
+{
+    const DcaeOp *op = op_of(call);
+    const DcaeValue *out = &call->plan->program->values[op->out];
+
+    return op->kind == DCAE_OP_CONV && call->precision != DCAE_PRECISION_F32 &&
+           product->place == DCAE_PLACE_PLAIN && product->columns <= DCAE_ALL_COLUMNS &&
+           product->columns % DCAE_WIDE_TILE_N == 0 &&
+           (guint64)out->h * out->w >= (guint64)ALL_COLUMNS_TILES * DCAE_MMA_TILE_M;
+}
+
+/* The step of an RMSNORM that the convolution in the step after it makes while it reads: the value
+ * before the norm is still there when the convolution has written its own. */
+static gboolean is_norm_of_few(const DcaePlan *plan, gsize index, DcaePrecision precision)
+{
+    const DcaeStep *step = &plan->steps[index];
+
+    if (index + 1 >= plan->n_steps || step[0].kind != DCAE_STEP_RUN ||
+        step[1].kind != DCAE_STEP_RUN)
+        return FALSE;
+    const DcaeOp *norm = &plan->program->ops[step[0].op], *conv = &plan->program->ops[step[1].op];
+    if (norm->kind != DCAE_OP_RMSNORM || conv->kind != DCAE_OP_CONV || conv->in != norm->out ||
+        (norm->layer->act != DCAE_ACT_NONE && norm->layer->act != DCAE_ACT_RELU) ||
+        !dcae_cuda_product(conv->layer, precision).few)
+        return FALSE;
+    for (guint i = 0; i < plan->program->n_ops; i++)
+        if (&plan->program->ops[i] != conv &&
+            (plan->program->ops[i].in == norm->out || plan->program->ops[i].residual == norm->out))
+            return FALSE;
+    const DcaeSlot *in = &plan->slots[norm->in], *out = &plan->slots[conv->out];
+    gboolean apart = in->offset + plan->batch * in->image_bytes <= out->offset ||
+                     out->offset + plan->batch * out->image_bytes <= in->offset;
+    return apart && step[0].y0 == 0 && step[0].y1 == in->h && in->rows == in->h &&
+           step[1].y0 == 0 && step[1].y1 == out->h && in->c_stride == dcae_round_up(in->c, 16);
+}
+
+static guint few_launch(const DcaeCudaCall *call, const DcaeCudaProduct *product,
+                        DcaeCudaLaunch *launch)
+{
+    DcaeKernelConv *a = &launch->args.conv;
+
+    gsize index = (gsize)(call->step - call->plan->steps);
+
+    if (index > 0 && is_norm_of_few(call->plan, index - 1, call->precision)) {
+        const DcaeOp *norm = &call->plan->program->ops[call->step[-1].op];
+        const DcaeCudaLayer *layer = &call->layers[norm->layer_index];
+        a->in = rows_of(call, norm->in, norm->in_c0, call->step[-1].in_row0);
+        a->norm_weight = layer->norm_weight;
+        a->norm_bias = layer->norm_bias;
+        a->norm_relu = norm->layer->act == DCAE_ACT_RELU;
+    }
+    g_assert(a->in.low == 0 && product->few);
+    launch->kernel = DCAE_KERNEL_CONV_FEW;
+    set_grid(launch, dcae_ceil_div((guint)a->out.w, DCAE_FEW_W),
+             dcae_ceil_div((guint)(a->y1 - a->y0), DCAE_FEW_H), call->images);
+    return 1;
+}
+
 static guint conv_launches(const DcaeCudaCall *call, DcaeCudaLaunch *launches)
 {
     const DcaeLayer *layer = op_of(call)->layer;
     DcaeCudaProduct product = dcae_cuda_product(layer, call->precision);
     gboolean second = layer->norm == DCAE_NORM_RMS && !product.fused_norm;
+    gboolean all = second && has_all_columns(call, &product);
     DcaeKernelConv *a = &launches[0].args.conv;
     guint n = 1;
 
@@ -319,8 +418,8 @@ static guint conv_launches(const DcaeCudaCall *call, DcaeCudaLaunch *launches)
     *a = (DcaeKernelConv){
         .in = in_rows(call),
         .out = out_rows(call),
-        .weight = call->layer->weight,
-        .bias = call->layer->bias,
+        .weight = layer_of(call)->weight,
+        .bias = layer_of(call)->bias,
         .k = (gint)product.k,
         .columns = (gint)product.columns,
         .in_padded = (gint)product.in_padded,
@@ -339,7 +438,11 @@ static guint conv_launches(const DcaeCudaCall *call, DcaeCudaLaunch *launches)
         .act = (gint)layer->act,
         .shortcut = (gint)layer->shortcut,
         .splits = (gint)dcae_cuda_splits(call->plan->program, op_of(call), call->precision),
+        .filled = (gint)(product.place == DCAE_PLACE_UP ? product.columns
+                                                        : dcae_round_up(layer->conv_c, 8)),
     };
+    if (product.few)
+        return few_launch(call, &product, &launches[0]);
     if (a->splits > 1)
         a->partial = call->workspace;
     g_assert(product.parts == 1 || a->in.low == (gint)product.part_stride);
@@ -348,14 +451,16 @@ static guint conv_launches(const DcaeCudaCall *call, DcaeCudaLaunch *launches)
     else
         a->residual = residual_rows(call);
     if (product.fused_norm) {
-        a->norm_weight = call->layer->norm_weight;
-        a->norm_bias = call->layer->norm_bias;
+        a->norm_weight = layer_of(call)->norm_weight;
+        a->norm_bias = layer_of(call)->norm_bias;
     }
+    if (all)
+        a->after = norm_args(call, TRUE);
     set_products(a);
     set_tile(call, &product, &launches[0]);
     if (a->splits > 1)
         launches[n++] = add_launch(&launches[0]);
-    if (second)
+    if (second && !all)
         launches[n++] = norm_launch(call, TRUE);
     return n;
 }
@@ -369,8 +474,8 @@ static guint dwconv_launch(const DcaeCudaCall *call, DcaeCudaLaunch *launch)
     *a = (DcaeKernelDwconv){
         .in = in_rows(call),
         .out = out_rows(call),
-        .weight = call->layer->weight,
-        .bias = call->layer->bias,
+        .weight = layer_of(call)->weight,
+        .bias = layer_of(call)->bias,
         .ksize = (gint)layer->ksize,
         .gate = layer->gate,
         .y0 = (gint)call->step->y0,
@@ -392,7 +497,7 @@ static guint grouped_launch(const DcaeCudaCall *call, DcaeCudaLaunch *launch)
     *a = (DcaeKernelGrouped){
         .in = in_rows(call),
         .out = out_rows(call),
-        .weight = call->layer->weight,
+        .weight = layer_of(call)->weight,
         .inputs = (gint)(layer->in_c / layer->groups),
         .outputs = (gint)(layer->conv_c / layer->groups),
         .y0 = (gint)call->step->y0,
@@ -409,7 +514,7 @@ static guint grouped_launch(const DcaeCudaCall *call, DcaeCudaLaunch *launch)
 
 guint dcae_cuda_attn_rows(guint w)
 {
-    return dcae_ceil_div(ATTN_CHUNK_PIXELS, w);
+    return dcae_ceil_div(w < ATTN_SMALL_W ? ATTN_SMALL_PIXELS : ATTN_CHUNK_PIXELS, w);
 }
 
 gsize dcae_cuda_attn_workspace(const DcaeProgram *program, const DcaeOp *op, guint rows)
@@ -422,7 +527,7 @@ gsize dcae_cuda_attn_workspace(const DcaeProgram *program, const DcaeOp *op, gui
 static guint attn_sum_launches(const DcaeCudaCall *call, DcaeCudaLaunch *launches)
 {
     const DcaeOp *op = op_of(call);
-    guint d = op->head_dim, size = (d + 1) * d;
+    guint d = op->head_dim, size = (d + 1) * d, tiles = dcae_ceil_div(d, DCAE_ATTN_TILE);
     const DcaeSlot *state;
     DcaeKernelAttnSum *a = &launches[0].args.attn_sum;
     *a = (DcaeKernelAttnSum){
@@ -438,12 +543,9 @@ static guint attn_sum_launches(const DcaeCudaCall *call, DcaeCudaLaunch *launche
     a->chunks = (gint)dcae_ceil_div((guint)(a->y1 - a->y0), (guint)a->chunk_rows);
     launches[0].kernel = DCAE_KERNEL_ATTN_SUM;
     launches[0].args_size = sizeof *a;
-    launches[0].shared = DCAE_ATTN_PIXELS * (2 * d + 1) * sizeof(float);
-    set_grid(&launches[0], (guint)a->chunks, op->heads,
-             dcae_ceil_div(size, DCAE_THREADS * DCAE_ATTN_ELEMENTS));
+    set_grid(&launches[0], (guint)a->chunks, op->heads, tiles * tiles);
     launches[1] = launches[0];
     launches[1].kernel = DCAE_KERNEL_ATTN_ADD;
-    launches[1].shared = 0;
     set_grid(&launches[1], dcae_ceil_div(op->heads * size, DCAE_THREADS), 1, 1);
     return 2;
 }
@@ -467,9 +569,9 @@ static guint attn_apply_launch(const DcaeCudaCall *call, DcaeCudaLaunch *launch)
     };
     launch->kernel = DCAE_KERNEL_ATTN_APPLY;
     launch->args_size = sizeof *a;
-    launch->shared = ((d + 1) * d + DCAE_ATTN_PIXELS * d) * sizeof(float);
     guint pixels = (guint)(a->y1 - a->y0) * (guint)a->out.w;
-    set_grid(launch, dcae_ceil_div(pixels, DCAE_ATTN_PIXELS), op->heads, call->images);
+    set_grid(launch, dcae_ceil_div(pixels, DCAE_ATTN_PIXELS),
+             op->heads * dcae_ceil_div(d, DCAE_ATTN_TILE), call->images);
     return 1;
 }
 
@@ -573,6 +675,8 @@ guint dcae_cuda_launches(const DcaeCudaCall *call, DcaeCudaLaunch launches[DCAE_
     case DCAE_OP_ATTN_APPLY:
         return attn_apply_launch(call, launches);
     case DCAE_OP_RMSNORM:
+        if (is_norm_of_few(call->plan, (gsize)(call->step - call->plan->steps), call->precision))
+            return 0;
         launches[0] = norm_launch(call, FALSE);
         return 1;
     case DCAE_OP_BLEND:
@@ -599,7 +703,8 @@ gboolean dcae_cuda_is_batched(const DcaeProgram *program, const DcaeOp *op, Dcae
 
 gboolean dcae_cuda_has_kernel(DcaeCudaKernelId kernel, DcaePrecision precision)
 {
-    return (kernel != DCAE_KERNEL_CONV_WIDE && kernel != DCAE_KERNEL_CONV_ADD) ||
+    return (kernel != DCAE_KERNEL_CONV_WIDE && kernel != DCAE_KERNEL_CONV_FEW &&
+            kernel != DCAE_KERNEL_CONV_ADD) ||
            precision != DCAE_PRECISION_F32;
 }
 
@@ -618,8 +723,5 @@ guint dcae_cuda_kernel_shared(DcaeCudaKernelId kernel, DcaePrecision precision)
         return product_shared(DCAE_MMA_TILE_N, DCAE_MMA_STAGES);
     if (kernel == DCAE_KERNEL_CONV_WIDE)
         return product_shared(DCAE_WIDE_TILE_N, DCAE_WIDE_STAGES);
-    if (kernel == DCAE_KERNEL_ATTN_APPLY)
-        return (DCAE_MAX_HEAD_DIM + 1 + DCAE_ATTN_PIXELS) * DCAE_MAX_HEAD_DIM *
-               (guint)sizeof(float);
     return 0;
 }

@@ -14,6 +14,7 @@
 #define DCAE_CUDA_KERNELS(X)  \
     X(CONV, conv)             \
     X(CONV_WIDE, conv_wide)   \
+    X(CONV_FEW, conv_few)     \
     X(CONV_ADD, conv_add)     \
     X(DWCONV, dwconv)         \
     X(GROUPED, grouped)       \
@@ -40,7 +41,8 @@ typedef struct {
     guint place, taps, phases; /* DCAE_PLACE_…; taps in one direction */
     guint in_padded, k, columns, up_c;
     guint parts, part_stride; /* of an input pixel's channels and their weights: 1, or 3 (args.h) */
-    gboolean fused_norm;      /* else the norm and the residual are a launch of their own */
+    gboolean fused_norm;      /* else the norm and the residual are a pass of their own */
+    gboolean few;             /* CONV_FEW: columns are taps × channels, k one pixel's channels */
 } DcaeCudaProduct;
 
 DcaeCudaProduct dcae_cuda_product(const DcaeLayer *layer, DcaePrecision precision);
@@ -59,7 +61,7 @@ typedef struct {
     const DcaeStep *step; /* a RUN step */
     DcaePrecision precision;
     CUdeviceptr arena, workspace;
-    const DcaeCudaLayer *layer; /* NULL for ops without weights */
+    const DcaeCudaLayer *layers; /* of the program; NULL where no op of the step has weights */
     guint image, images; /* images [image, image + images); ops that are not batched get one */
     const DcaeKernelImage *picture; /* PIXELS_*: in device memory */
     const DcaeLatent *latent;       /* LATENT_*: shape and format; data is not looked at */

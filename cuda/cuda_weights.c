@@ -123,11 +123,26 @@ static void pack_weight(const DcaeCudaProduct *p, DcaePrecision precision, float
     row[2 * p->part_stride] = to_bfloat(w - from_bfloat(value));
 }
 
+/* CONV_FEW: columns are taps × output channels. */
+static void pack_few(const DcaeLayer *layer, const DcaeCudaProduct *p, DcaePrecision precision,
+                     const float *weight, guint16 *packed)
+{
+    for (guint tap = 0; tap < 9; tap++)
+        for (guint n = 0; n < layer->conv_c; n++)
+            for (guint c = 0; c < layer->in_c; c++)
+                pack_weight(p, precision, product_weight(layer, weight, n, 0, tap / 3, tap % 3, c),
+                            packed + (gsize)(tap * DCAE_FEW_OUT + n) * p->k + c);
+}
+
 static void pack_product(const DcaeLayer *layer, DcaePrecision precision, const float *weight,
                          void *packed)
 {
     DcaeCudaProduct p = dcae_cuda_product(layer, precision);
 
+    if (p.few) {
+        pack_few(layer, &p, precision, weight, packed);
+        return;
+    }
     for (guint column = 0; column < p.columns; column++) {
         gint n = dcae_cuda_product_channel(layer, &p, column);
         for (guint i = 0; n >= 0 && i < p.phases * p.taps * p.taps; i++) {

@@ -28,8 +28,17 @@ typedef uint64_t DcaePointer;
 #define DCAE_WIDE_TILE_N 256
 #define DCAE_WIDE_THREADS 256
 #define DCAE_WIDE_STAGES 3
-/* Of CONV_ADD, which has DCAE_MMA_TILE_N columns and DCAE_MMA_THREADS. */
-#define DCAE_ADD_TILE_M 64
+/* Of CONV_ADD, which has DCAE_MMA_TILE_N columns and DCAE_MMA_THREADS: each thread adds one group of
+ * four columns, so that the few pixels of a split product make many blocks. */
+#define DCAE_ADD_TILE_M 4
+/* CONV_WIDE with the norm of all columns: so many fit the registers of a warp. */
+#define DCAE_ALL_COLUMNS 512
+/* CONV_FEW: output pixels of a block, most channels in and out, columns (taps × channels out). */
+#define DCAE_FEW_W 30
+#define DCAE_FEW_H 6
+#define DCAE_FEW_IN 128
+#define DCAE_FEW_OUT 3
+#define DCAE_FEW_COLUMNS 32
 /* Floats that a row of the finished tile in shared memory is longer than its columns: four rows of
  * eight columns, which half a warp writes, lie on different banks. */
 #define DCAE_TILE_PAD 8
@@ -37,8 +46,8 @@ typedef uint64_t DcaePointer;
 #define DCAE_THREADS 256      /* of a block of the other kernels */
 #define DCAE_DWCONV_PIXELS 4  /* of a thread of DWCONV, side by side */
 #define DCAE_GROUPED_PIXELS 8 /* of a thread of GROUPED_LINEAR, side by side */
-#define DCAE_ATTN_PIXELS 32   /* held in shared memory at a time */
-#define DCAE_ATTN_ELEMENTS 5  /* of the state, of a thread of ATTN_SUM */
+#define DCAE_ATTN_TILE 32     /* channels of a head, in each direction, that a block takes */
+#define DCAE_ATTN_PIXELS 128  /* of a block of ATTN_APPLY */
 #define DCAE_MAX_HEAD_DIM 128
 
 /* Rows of a value. Channel 0 of the op at pixel (y, x) of image n of the batch is
@@ -62,6 +71,15 @@ enum {
     DCAE_PLACE_DOWN,    /* pixel-unshuffle; four product pixels of a square lie side by side */
     DCAE_PLACE_UP,      /* pixel-shuffle; columns are grouped by output pixel */
 };
+
+/* RMSNORM, and the norm of convolutions whose channels don't fit a tile: out = act(norm(in)) +
+ * residual; out may be in. */
+typedef struct {
+    DcaeKernelRows in, out, residual;
+    DcaePointer weight, bias;
+    int y0, y1, c, store_c, act;
+    int lanes; /* threads that make a pixel: a power of two from 32 to DCAE_THREADS */
+} DcaeKernelNorm;
 
 /* CONV and LINEAR: out = norm(act(product + bias) + shortcut) + residual. */
 typedef struct {
@@ -89,6 +107,15 @@ typedef struct {
      * whole tiles][columns]. */
     int splits;
     DcaePointer partial; /* 0 where splits is 1 */
+    int filled;          /* columns that are more than padding, in eights: the others have no parts */
+
+    /* CONV_WIDE of up to DCAE_ALL_COLUMNS columns: a block makes all tiles of its pixels and then
+     * this norm of them, whose values it has just written. out.data is 0 where there is none. */
+    DcaeKernelNorm after;
+
+    /* CONV_FEW: norm_weight and norm_bias are those of an RMSNORM of the input, with or without
+     * ReLU, that is made while the input is read. */
+    int norm_relu;
 } DcaeKernelConv;
 
 typedef struct {
@@ -104,14 +131,6 @@ typedef struct {
     int inputs, outputs;
     int y0, y1, c, store_c;
 } DcaeKernelGrouped;
-
-/* RMSNORM, and the norm of convolutions whose channels don't fit a tile: out = act(norm(in)) +
- * residual; out may be in. */
-typedef struct {
-    DcaeKernelRows in, out, residual;
-    DcaePointer weight, bias;
-    int y0, y1, c, store_c, act;
-} DcaeKernelNorm;
 
 /* ATTN_SUM adds rows in chunks of chunk_rows, each into its own partial state; ATTN_ADD adds those
  * to the state in order. Both work on one image. */

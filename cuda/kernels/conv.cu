@@ -9,6 +9,7 @@
  * phases).
  */
 #include "epilogue.cuh"
+#include "norm.cuh"
 
 /* Where a block is. */
 INLINE Tile tile_of_block(const DcaeKernelConv &p, int tile_m, int tile_n)
@@ -236,14 +237,16 @@ INLINE float *partial_at(const DcaeKernelConv &p, const Tile &t, long long *spli
            (long long)t.m0 * p.columns + t.n0;
 }
 
-/* Writes a warp's part of the sums. */
-INLINE void store_partial(const float sum[4][8][4], float *to, int columns)
+/* Writes a warp's part of the sums, of the first `filled` columns. */
+INLINE void store_partial(const float sum[4][8][4], float *to, int columns, int filled)
 {
     const int lane = (int)threadIdx.x & 31;
 #pragma unroll
     for (int i = 0; i < 4; i++)
 #pragma unroll
         for (int j = 0; j < 8; j++) {
+            if (j * 8 >= filled)
+                continue;
             float *at = to + (long long)(i * 16 + (lane >> 2)) * columns + j * 8 + (lane & 3) * 2;
             *(float2 *)at = make_float2(sum[i][j][0], sum[i][j][1]);
             *(float2 *)(at + 8 * columns) = make_float2(sum[i][j][2], sum[i][j][3]);
@@ -251,7 +254,7 @@ INLINE void store_partial(const float sum[4][8][4], float *to, int columns)
 }
 
 /* The tile is finished in two halves of 64 pixels: so much f32 fits where the stages were. */
-INLINE void convolve(const DcaeKernelConv &p, const Shape s)
+INLINE void convolve(const DcaeKernelConv &p, const Shape s, Tile t)
 {
     const unsigned base = (unsigned)__cvta_generic_to_shared(dynamic_shared);
     const unsigned stage_bytes = (TILE_M + s.tile_n) * ROW_BYTES;
@@ -259,7 +262,6 @@ INLINE void convolve(const DcaeKernelConv &p, const Shape s)
     const int share = (steps + p.splits - 1) / p.splits, first = (int)blockIdx.y * share;
     const int end = min(first + share, steps);
     const int warp_m = (warp & 1) * WARP, warp_n = (warp >> 1) * WARP;
-    Tile t = tile_of_block(p, TILE_M, s.tile_n);
     Loader l = loader_init(p, t, s, first);
     float sum[4][8][4] = {};
 
@@ -281,7 +283,8 @@ INLINE void convolve(const DcaeKernelConv &p, const Shape s)
         long long split_stride;
         float *to = partial_at(p, t, &split_stride);
         to += (long long)blockIdx.y * split_stride;
-        store_partial(sum, to + (long long)warp_m * p.columns + warp_n, p.columns);
+        store_partial(sum, to + (long long)warp_m * p.columns + warp_n, p.columns,
+                      p.filled - t.n0 - warp_n);
         return;
     }
     t.data = (const float *)dynamic_shared;
@@ -299,7 +302,7 @@ INLINE void convolve(const DcaeKernelConv &p, const Shape s)
 KERNEL __launch_bounds__(DCAE_MMA_THREADS, 2) dcae_k_conv(const DcaeKernelConv p)
 {
     const Shape s = {DCAE_MMA_TILE_N, DCAE_MMA_THREADS, DCAE_MMA_STAGES};
-    convolve(p, s);
+    convolve(p, s, tile_of_block(p, TILE_M, DCAE_MMA_TILE_N));
 }
 
 /* Adds the parts of DCAE_ADD_TILE_M pixels × DCAE_MMA_TILE_N columns in order. Same grid, without
@@ -315,8 +318,8 @@ KERNEL __launch_bounds__(DCAE_MMA_THREADS) dcae_k_conv_add(const DcaeKernelConv 
     for (int i = (int)threadIdx.x; i < DCAE_ADD_TILE_M * DCAE_MMA_TILE_N / 4; i += DCAE_MMA_THREADS) {
         const int m = i / (DCAE_MMA_TILE_N / 4), n = i % (DCAE_MMA_TILE_N / 4) * 4;
         const float *at = from + (long long)m * p.columns + n;
-        float4 sum = *(const float4 *)at;
-        for (int k = 1; k < p.splits; k++) {
+        float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        for (int k = 0; k < p.splits && t.n0 + n < p.filled; k++) {
             const float4 part = *(const float4 *)(at + k * split_stride);
             sum.x += part.x, sum.y += part.y, sum.z += part.z, sum.w += part.w;
         }
@@ -326,11 +329,21 @@ KERNEL __launch_bounds__(DCAE_MMA_THREADS) dcae_k_conv_add(const DcaeKernelConv 
     finish_tile(p, t, DCAE_ADD_TILE_M, DCAE_MMA_TILE_N, DCAE_MMA_THREADS);
 }
 
-/* Twice the columns: fewer loads a product, and norms of up to 256 channels. */
+/* Twice the columns: fewer loads a product, and norms of up to 256 channels; with p.after of more. */
 KERNEL __launch_bounds__(DCAE_WIDE_THREADS) dcae_k_conv_wide(const DcaeKernelConv p)
 {
     const Shape s = {DCAE_WIDE_TILE_N, DCAE_WIDE_THREADS, DCAE_WIDE_STAGES};
-    convolve(p, s);
+    const bool all = p.after.out.data != 0;
+    Tile t = tile_of_block(p, TILE_M, all ? p.columns : DCAE_WIDE_TILE_N);
+    const int end = all ? p.columns : t.n0 + DCAE_WIDE_TILE_N;
+
+#pragma unroll 1
+    for (; t.n0 < end; t.n0 += DCAE_WIDE_TILE_N) {
+        convolve(p, s, t);
+        __syncthreads();
+    }
+    if (all)
+        norm_tile(p.after, t.image, t.m0, TILE_M, DCAE_WIDE_THREADS);
 }
 
 #endif

@@ -4,6 +4,7 @@
  * DCAE_F16 is given on the command line. Read next: args.h.
  */
 #include "conv.cu"
+#include "conv_few.cu"
 
 #include "attention.cu"
 #include "dwconv.cu"

@@ -1,38 +1,51 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * norm.cu - RMSNORM, which is also the norm and residual of convolutions whose channels don't fit
- * one tile. A warp makes one pixel; each lane adds its squares in order, then the lanes are added
- * pairwise: the bits depend on the number of channels alone.
+ * one tile. Each thread makes four channels of a pixel, or more of them where a pixel has more than
+ * four for each thread of a block.
  *
  * grid = (blocks of pixels of the rows, 1, images).
  */
-#include "common.cuh"
-
-#define WARPS (DCAE_THREADS / 32)
+#include "norm.cuh"
 
 KERNEL __launch_bounds__(DCAE_THREADS) dcae_k_norm(const DcaeKernelNorm p)
 {
-    const int i = (int)(blockIdx.x * WARPS + (threadIdx.x >> 5)), lane = (int)threadIdx.x & 31;
+    __shared__ float warp_sum[DCAE_THREADS / 32];
+    const int warp = (int)threadIdx.x >> 5, warps = p.lanes / 32;
+    const int i = (int)blockIdx.x * (DCAE_THREADS / p.lanes) + (int)threadIdx.x / p.lanes;
     const int y = p.y0 + i / p.out.w, x = i % p.out.w, n = (int)blockIdx.z;
-    if (y >= p.y1)
-        return;
-    const element *in = pixel_at(p.in, n, y, x);
-    const element *residual = p.residual.data ? pixel_at(p.residual, n, y, x) : 0;
+    const int first = (int)threadIdx.x % p.lanes * 4;
+    const bool inside = y < p.y1;
+    const element *in = pixel_at(p.in, n, y, x), *residual = pixel_at(p.residual, n, y, x);
     element *out = pixel_at(p.out, n, y, x);
-    const float *weight = (const float *)p.weight, *bias = (const float *)p.bias;
-    float sum = 0.0f;
-    for (int c = lane; c < p.c; c += 32) {
-        const float v = load_one(p.in, in + c);
-        sum = fmaf(v, v, sum);
-    }
-    const float scale = 1.0f / sqrtf(lanes_sum(sum, 32) / (float)p.c + NORM_EPS);
-    for (int c = lane; c < p.store_c; c += 32) {
-        float v = 0.0f;
-        if (c < p.c) {
-            v = activate(p.act, fmaf(load_one(p.in, in + c) * scale, weight[c], bias[c]));
-            if (residual)
-                v += load_one(p.residual, residual + c);
+    float v[4] = {}, r[4] = {}, sum = 0.0f;
+
+    if (inside) {
+        norm_load(p.in, in, first, p.c, v);
+        norm_load(p.residual, residual, first, p.residual.data ? p.c : 0, r);
+        sum = squares(v, 0.0f);
+        for (int c = first + 4 * p.lanes; c < p.c; c += 4 * p.lanes) {
+            float more[4];
+            norm_load(p.in, in, c, p.c, more);
+            sum = squares(more, sum);
         }
-        store_one(p.out, out + c, v);
+    }
+    sum = lanes_sum(sum, 32);
+    if (warps > 1) {
+        if ((threadIdx.x & 31) == 0)
+            warp_sum[warp] = sum;
+        __syncthreads();
+        sum = 0.0f;
+        for (int w = 0; w < warps; w++)
+            sum += warp_sum[warp / warps * warps + w];
+    }
+    if (!inside)
+        return;
+    const float scale = norm_scale(sum, p.c);
+    norm_store(p, out, first, p.act, scale, r, v);
+    for (int c = first + 4 * p.lanes; c < p.store_c; c += 4 * p.lanes) {
+        norm_load(p.in, in, c, p.c, v);
+        norm_load(p.residual, residual, c, p.residual.data ? p.c : 0, r);
+        norm_store(p, out, c, p.act, scale, r, v);
     }
 }

@@ -12,10 +12,10 @@
 /* Invented addresses: only differences matter, and that absent arrays are 0. */
 #define ARENA ((CUdeviceptr)1 << 40)
 #define WORKSPACE ((CUdeviceptr)1 << 41)
-static const DcaeCudaLayer some_layer = {.weight = (CUdeviceptr)1 << 42,
-                                         .bias = (CUdeviceptr)1 << 43,
-                                         .norm_weight = (CUdeviceptr)1 << 44,
-                                         .norm_bias = (CUdeviceptr)1 << 45};
+#define WEIGHT ((CUdeviceptr)1 << 42)
+#define BIAS ((CUdeviceptr)1 << 43)
+#define NORM_WEIGHT ((CUdeviceptr)1 << 44)
+#define NORM_BIAS ((CUdeviceptr)1 << 45)
 
 static double sectors(double bytes)
 {
@@ -55,6 +55,26 @@ static void epilogue_work(Launch *l, const DcaeKernelConv *a, guint size)
     l->bytes_out += pixels_bytes(&a->out, pixels, (guint)a->store_c, size);
 }
 
+static void norm_flop(Launch *l, const DcaeKernelNorm *a)
+{
+    double pixels = (double)(a->y1 - a->y0) * a->out.w;
+
+    /* squares of four channels a thread or more, its part of the sum and the root; then the norm */
+    l->flop += pixels * (2 * MAX(4 * a->lanes, a->c) + 6 * a->lanes + 4 * a->c);
+}
+
+/* The norm after all columns: values that the block has just written are read and written again. */
+static void after_work(Launch *l, const DcaeKernelNorm *a, guint size)
+{
+    double pixels = (double)(a->y1 - a->y0) * a->out.w;
+
+    norm_flop(l, a);
+    l->bytes_in += pixels_bytes(&a->in, pixels, (guint)a->c, size) +
+                   pixels_bytes(&a->residual, pixels, (guint)a->c, size) + 8.0 * a->c;
+    l->bytes_out += pixels_bytes(&a->out, pixels, (guint)a->store_c, size) -
+                    pixels_bytes(&a->in, pixels, (guint)a->store_c, size);
+}
+
 static void conv_work(Launch *l, DcaePrecision precision)
 {
     const DcaeKernelConv *a = &l->launch.args.conv;
@@ -75,9 +95,32 @@ static void conv_work(Launch *l, DcaePrecision precision)
     l->bytes_in = pixels_bytes(&in, pixels, (guint)MIN(a->in_padded, a->in_wrap / 2), size) +
                   (double)phases * a->columns * a->k * size;
     if (a->splits > 1)
-        l->bytes_out = 4 * sums * a->splits;
+        l->bytes_out = 4 * products * phases * a->filled * a->splits;
     else
         epilogue_work(l, a, size);
+    if (a->after.out.data != 0)
+        after_work(l, &a->after, size);
+}
+
+/* The frame of inputs around each block's outputs, taps' products added, maybe norm and ReLU. */
+static void conv_few_work(Launch *l, guint size)
+{
+    const DcaeKernelConv *a = &l->launch.args.conv;
+    double blocks = (double)l->launch.grid[0] * l->launch.grid[1] * l->launch.grid[2];
+    double inputs = blocks * (DCAE_FEW_W + 2) * (DCAE_FEW_H + 2);
+    double inside = (input_rows(l->op, &a->in, a->y0, a->y1) + 2.0 * (l->launch.grid[1] - 1)) *
+                    (a->in.w + 2.0 * (l->launch.grid[0] - 1));
+    double pixels = (double)(a->y1 - a->y0) * a->out.w;
+
+    l->multiply_adds = inputs * DCAE_FEW_COLUMNS * a->k;
+    l->flop = pixels * 10 * DCAE_FEW_OUT;
+    if (a->norm_weight != 0) /* squares of all, four threads' sums, norms of those in the picture */
+        l->flop += inputs * (2 * DCAE_FEW_IN + 4 * 16) + inside * 3 * DCAE_FEW_IN;
+    l->bytes_in = pixels_bytes(&a->in, input_rows(l->op, &a->in, a->y0, a->y1) * a->in.w,
+                               (guint)a->in_padded, size) +
+                  (double)DCAE_FEW_COLUMNS * a->k * size +
+                  (a->norm_weight != 0 ? 8.0 * a->in_c : 0);
+    l->bytes_out = pixels_bytes(&a->out, pixels, (guint)a->store_c, size);
 }
 
 static void conv_add_work(Launch *l, guint size)
@@ -86,8 +129,8 @@ static void conv_add_work(Launch *l, guint size)
     guint phases = a->place == DCAE_PLACE_NEAREST ? 4 : 1;
     double products = dcae_round_up((guint)a->products, DCAE_ADD_TILE_M);
 
-    l->flop = products * phases * a->columns * (a->splits - 1);
-    l->bytes_in = 4 * products * phases * a->columns * a->splits;
+    l->flop = products * phases * a->filled * a->splits;
+    l->bytes_in = 4 * products * phases * a->filled * a->splits;
     if (a->shortcut != DCAE_SHORTCUT_NONE)
         l->bytes_in += pixels_bytes(&a->in, input_rows(l->op, &a->in, a->y0, a->y1) * a->in.w,
                                     (guint)a->in_c, size);
@@ -133,11 +176,24 @@ static void norm_work(Launch *l, guint size)
     const DcaeKernelNorm *a = &l->launch.args.norm;
     double pixels = (double)(a->y1 - a->y0) * a->out.w;
 
-    /* and what each lane of a pixel's warp does for the sum and the root */
-    l->flop = pixels * (a->c * (a->residual.data != 0 ? 6 : 5) + 32 * 7);
+    norm_flop(l, a);
     l->bytes_in = pixels_bytes(&a->in, pixels, (guint)a->c, size) +
                   pixels_bytes(&a->residual, pixels, (guint)a->c, size) + 8.0 * a->c;
     l->bytes_out = pixels_bytes(&a->out, pixels, (guint)a->store_c, size);
+}
+
+/* Of a head and tile: chunks in pieces of 32 pixels, sums of relu(k), and what the four groups of a
+ * block's threads add to each other. */
+static double attn_sum_flop(const DcaeKernelAttnSum *a)
+{
+    double flop = 0;
+
+    for (gint y = a->y0; y < a->y1; y += a->chunk_rows) {
+        guint pixels = (guint)(MIN(a->chunk_rows, a->y1 - y) * a->in.w);
+        flop += DCAE_ATTN_TILE * (2.0 * DCAE_ATTN_TILE + 1) * dcae_round_up(pixels, 32) +
+                3 * 20 * DCAE_THREADS / 4;
+    }
+    return flop;
 }
 
 static void attn_sum_work(Launch *l, guint size)
@@ -147,7 +203,7 @@ static void attn_sum_work(Launch *l, guint size)
     double state = (double)a->heads * (a->head_dim + 1) * a->head_dim;
 
     if (l->launch.kernel == DCAE_KERNEL_ATTN_SUM) {
-        l->flop = 2 * pixels * a->heads * l->launch.grid[2] * DCAE_THREADS * DCAE_ATTN_ELEMENTS;
+        l->flop = attn_sum_flop(a) * a->heads * l->launch.grid[2];
         l->bytes_in = pixels_bytes(&a->in, pixels, (guint)(2 * a->heads * a->head_dim), size);
         l->bytes_out = 4 * state * a->chunks;
     } else {
@@ -161,8 +217,10 @@ static void attn_apply_work(Launch *l, guint size)
 {
     const DcaeKernelAttnApply *a = &l->launch.args.attn_apply;
     double pixels = (double)(a->y1 - a->y0) * a->out.w, d = a->head_dim;
+    double all = dcae_round_up((guint)pixels, DCAE_ATTN_PIXELS),
+           padded = dcae_round_up((guint)d, DCAE_ATTN_TILE);
 
-    l->flop = 4 * pixels * a->heads * d * d;
+    l->flop = 2 * all * l->launch.grid[1] * padded * (DCAE_ATTN_TILE + 1);
     l->bytes_in = pixels_bytes(&a->in, pixels, (guint)(a->heads * a->head_dim), size) +
                   4 * a->heads * (d + 1) * d;
     l->bytes_out = pixels_bytes(&a->out, pixels, (guint)a->store_c, size);
@@ -219,6 +277,9 @@ static void set_work(Launch *l, DcaePrecision precision)
     case DCAE_KERNEL_CONV_WIDE:
         conv_work(l, precision);
         break;
+    case DCAE_KERNEL_CONV_FEW:
+        conv_few_work(l, size);
+        break;
     case DCAE_KERNEL_CONV_ADD:
         conv_add_work(l, size);
         break;
@@ -271,7 +332,19 @@ static void add_blas(GArray *all, const Launch *l, DcaePrecision precision)
     }
 }
 
-static void add_run(GArray *all, const DcaePlan *plan, guint step, DcaePrecision precision)
+static DcaeCudaLayer some_layer(const DcaeLayer *layer)
+{
+    gboolean bias = layer->kind != DCAE_OP_DWCONV || layer->bias || layer->norm == DCAE_NORM_BATCH;
+    gboolean norm = layer->norm == DCAE_NORM_RMS;
+
+    return (DcaeCudaLayer){.weight = WEIGHT,
+                           .bias = bias ? BIAS : 0,
+                           .norm_weight = norm ? NORM_WEIGHT : 0,
+                           .norm_bias = norm ? NORM_BIAS : 0};
+}
+
+static void add_run(GArray *all, const DcaePlan *plan, guint step, const DcaeCudaLayer *layers,
+                    DcaePrecision precision)
 {
     const DcaeOp *op = &plan->program->ops[plan->steps[step].op];
     DcaeCudaLaunch launches[DCAE_CUDA_MAX_LAUNCHES];
@@ -287,20 +360,11 @@ static void add_run(GArray *all, const DcaePlan *plan, guint step, DcaePrecision
         .precision = precision,
         .arena = ARENA,
         .workspace = WORKSPACE,
-        .layer = op->layer != NULL ? &some_layer : NULL,
+        .layers = layers,
         .images = 1,
         .picture = &picture,
         .latent = &latent,
     };
-    DcaeCudaLayer layer = some_layer;
-
-    if (op->layer != NULL && op->layer->norm != DCAE_NORM_RMS)
-        layer.norm_weight = layer.norm_bias = 0;
-    if (op->layer != NULL && op->layer->kind == DCAE_OP_DWCONV && !op->layer->bias &&
-        op->layer->norm != DCAE_NORM_BATCH)
-        layer.bias = 0;
-    if (op->layer != NULL)
-        call.layer = &layer;
     guint n = dcae_cuda_launches(&call, launches);
     gboolean blas = dcae_cuda_gemm_takes(op->layer, precision);
     for (guint i = 0; i < n; i++) {
@@ -321,13 +385,16 @@ static void add_run(GArray *all, const DcaePlan *plan, guint step, DcaePrecision
 GArray *launches_of_plan(const DcaePlan *plan, DcaePrecision precision)
 {
     GArray *all = g_array_new(FALSE, TRUE, sizeof(Launch));
+    g_autofree DcaeCudaLayer *layers = g_new0(DcaeCudaLayer, plan->program->n_layers);
 
+    for (guint i = 0; i < plan->program->n_layers; i++)
+        layers[i] = some_layer(&plan->program->layers[i]);
     for (guint i = 0; i < plan->n_steps; i++) {
         const DcaeStep *step = &plan->steps[i];
         const DcaeSlot *slot = &plan->slots[step->value];
         Launch l = {.step = i};
         if (step->kind == DCAE_STEP_RUN) {
-            add_run(all, plan, i, precision);
+            add_run(all, plan, i, layers, precision);
         } else if (step->kind == DCAE_STEP_CLEAR) {
             l.name = "clear";
             l.bytes_out = (double)slot->image_bytes;

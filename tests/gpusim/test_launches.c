@@ -128,7 +128,7 @@ static guint real_launches(const Run *r, guint step, DcaeCudaLaunch *launches)
         .precision = r->precision,
         .arena = r->arena,
         .workspace = r->workspace,
-        .layer = op->layer != NULL ? &r->weights->layers[op->layer_index] : NULL,
+        .layers = r->weights->layers,
         .images = 1,
         .picture = &picture,
         .latent = &latent,

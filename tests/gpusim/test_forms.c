@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * test_forms.c - forms of the same work must give the same bytes, since the host picks one by plane
+ * and plan: a convolution with the norm of all columns in its blocks or as a pass of its own; a
+ * convolution of few channels with the norm of its input or behind that norm. And few channels
+ * against the general kernel. Values are random; knows nothing of plans.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "../../cuda/cuda_context.h"
+#include "dcae_tensor.h"
+
+#define WIDTH 37
+#define HEIGHT 7
+#define PIXELS (WIDTH * HEIGHT)
+
+typedef struct {
+    DcaeCudaContext context;
+    GRand *random;
+    GArray *memory;
+} Device;
+
+static void device_open(Device *d, DcaePrecision precision)
+{
+    const DcaeBackendParams params = {.precision = precision, .threads = 1, .device = -1};
+    g_autoptr(GError) error = NULL;
+
+    dcae_cuda_context_open(&d->context, &params, &error);
+    g_assert_no_error(error);
+    g_assert_true(dcae_cuda_enter(&d->context, &error));
+    d->random = g_rand_new_with_seed(7);
+    d->memory = g_array_new(FALSE, FALSE, sizeof(CUdeviceptr));
+}
+
+static void device_close(Device *d)
+{
+    for (guint i = 0; i < d->memory->len; i++)
+        d->context.cu->cuMemFree_v2(g_array_index(d->memory, CUdeviceptr, i));
+    g_array_unref(d->memory);
+    g_rand_free(d->random);
+    dcae_cuda_leave(&d->context);
+    dcae_cuda_context_close(&d->context);
+}
+
+static CUdeviceptr upload(Device *d, gconstpointer data, gsize bytes)
+{
+    CUdeviceptr memory;
+
+    g_assert_cmpint(d->context.cu->cuMemAlloc_v2(&memory, bytes), ==, 0);
+    g_assert_cmpint(d->context.cu->cuMemcpyHtoD_v2(memory, data, bytes), ==, 0);
+    g_array_append_val(d->memory, memory);
+    return memory;
+}
+
+static CUdeviceptr floats(Device *d, guint n)
+{
+    g_autofree float *f = g_new(float, n);
+
+    for (guint i = 0; i < n; i++)
+        f[i] = (float)g_rand_double_range(d->random, -0.5, 0.5);
+    return upload(d, f, n * sizeof *f);
+}
+
+/* Numbers from 2^-5 to 1 and their negatives, in both 16-bit types. */
+static guint16 number(Device *d)
+{
+    gboolean bf16 = d->context.precision == DCAE_PRECISION_BF16;
+    guint32 bits = (guint32)g_rand_int_range(d->random, 0, 1 << 16);
+    guint exponent = (bf16 ? 127 : 15) - 1 - bits % 5, digits = bf16 ? 7 : 10;
+
+    return (guint16)((bits & 0x8000) | exponent << digits | (bits >> 3 & ((1u << digits) - 1)));
+}
+
+static CUdeviceptr numbers(Device *d, gsize n)
+{
+    g_autofree guint16 *numbers = g_new(guint16, n);
+
+    for (gsize i = 0; i < n; i++)
+        numbers[i] = number(d);
+    return upload(d, numbers, n * sizeof *numbers);
+}
+
+/* A plane of random values; low: in two parts. */
+static DcaeKernelRows plane(Device *d, guint channels, gboolean low)
+{
+    guint stride = dcae_round_up(channels, 16) * (low ? 2 : 1);
+
+    return (DcaeKernelRows){.data = numbers(d, (gsize)PIXELS * stride),
+                            .row_stride = (gint64)WIDTH * stride,
+                            .image_stride = (gint64)PIXELS * stride,
+                            .pixel_stride = (gint)stride,
+                            .h = HEIGHT,
+                            .w = WIDTH,
+                            .low = low ? (gint)stride / 2 : 0};
+}
+
+static void run(Device *d, DcaeCudaKernelId kernel, guint x, guint y, guint threads, void *args)
+{
+    void *arguments[] = {args};
+
+    g_assert_cmpint(
+        d->context.cu->cuLaunchKernel(d->context.kernel[kernel], x, y, 1, threads, 1, 1,
+                                      dcae_cuda_kernel_shared(kernel, d->context.precision), NULL,
+                                      arguments, NULL),
+        ==, 0);
+}
+
+static guint16 *download(Device *d, const DcaeKernelRows *rows)
+{
+    gsize bytes = (gsize)PIXELS * (gsize)rows->pixel_stride * 2;
+    guint16 *data = g_malloc(bytes);
+
+    g_assert_cmpint(d->context.cu->cuMemcpyDtoHAsync_v2(data, rows->data, bytes, NULL), ==, 0);
+    g_assert_cmpint(d->context.cu->cuStreamSynchronize(NULL), ==, 0);
+    return data;
+}
+
+static DcaeKernelConv conv_args(Device *d, guint in_c, guint out_c, guint columns, guint k)
+{
+    return (DcaeKernelConv){
+        .in = plane(d, in_c, FALSE),
+        .weight = numbers(d, (gsize)columns * k),
+        .bias = floats(d, columns),
+        .k = (gint)k,
+        .columns = (gint)columns,
+        .in_padded = (gint)dcae_round_up(in_c, 16),
+        .in_wrap = G_MAXINT,
+        .taps = 3,
+        .stride = 1,
+        .y1 = HEIGHT,
+        .products = PIXELS,
+        .product_w = WIDTH,
+        .in_c = (gint)in_c,
+        .out_c = (gint)out_c,
+        .store_c = (gint)dcae_round_up(out_c, 16),
+        .filled = (gint)dcae_round_up(out_c, 8),
+        .splits = 1,
+    };
+}
+
+static guint norm_blocks(DcaeKernelNorm *a)
+{
+    for (a->lanes = 32; a->lanes < DCAE_THREADS && 4 * a->lanes < a->c;)
+        a->lanes *= 2;
+    return dcae_ceil_div(PIXELS, DCAE_THREADS / (guint)a->lanes);
+}
+
+/* ---- the norm of all columns */
+
+static void check_all_columns(DcaePrecision precision, guint out_c)
+{
+    Device d;
+    device_open(&d, precision);
+    gboolean low = precision == DCAE_PRECISION_BF16;
+    guint columns = DCAE_ALL_COLUMNS, tiles = dcae_ceil_div(PIXELS, DCAE_MMA_TILE_M);
+    DcaeKernelConv conv = conv_args(&d, 32, out_c, columns, 9 * 32);
+    DcaeKernelNorm norm = {.residual = plane(&d, out_c, low),
+                           .weight = floats(&d, columns),
+                           .bias = floats(&d, columns),
+                           .y1 = HEIGHT,
+                           .c = (gint)out_c,
+                           .store_c = conv.store_c};
+    DcaeKernelRows out = plane(&d, out_c, low), other = plane(&d, out_c, low);
+
+    conv.out = norm.in = norm.out = out;
+    conv.out.low = norm.in.low = 0;
+    guint blocks = norm_blocks(&norm);
+    run(&d, DCAE_KERNEL_CONV_WIDE, tiles * (columns / DCAE_WIDE_TILE_N), 1, DCAE_WIDE_THREADS,
+        &conv);
+    run(&d, DCAE_KERNEL_NORM, blocks, 1, DCAE_THREADS, &norm);
+    conv.after = norm;
+    conv.out.data = conv.after.in.data = conv.after.out.data = other.data;
+    run(&d, DCAE_KERNEL_CONV_WIDE, tiles, 1, DCAE_WIDE_THREADS, &conv);
+    g_autofree guint16 *separate = download(&d, &out), *fused = download(&d, &other);
+    g_assert_cmpmem(separate, (gsize)PIXELS * (gsize)out.pixel_stride * 2, fused,
+                    (gsize)PIXELS * (gsize)out.pixel_stride * 2);
+    device_close(&d);
+}
+
+static void test_all_columns(void)
+{
+    check_all_columns(DCAE_PRECISION_BF16, 512);
+    check_all_columns(DCAE_PRECISION_BF16, 300);
+    check_all_columns(DCAE_PRECISION_F16, 512);
+}
+
+/* ---- few channels */
+
+static void run_few(Device *d, DcaeKernelConv *conv)
+{
+    run(d, DCAE_KERNEL_CONV_FEW, dcae_ceil_div(WIDTH, DCAE_FEW_W),
+        dcae_ceil_div(HEIGHT, DCAE_FEW_H), DCAE_THREADS, conv);
+}
+
+static void check_few_norm(DcaePrecision precision, guint in_c)
+{
+    Device d;
+    device_open(&d, precision);
+    guint padded = dcae_round_up(in_c, 16), k = dcae_round_up(in_c, 32);
+    DcaeKernelConv conv = conv_args(&d, in_c, 3, DCAE_FEW_COLUMNS, k);
+    DcaeKernelNorm norm = {.in = conv.in,
+                           .out = plane(&d, in_c, FALSE),
+                           .weight = floats(&d, padded),
+                           .bias = floats(&d, padded),
+                           .y1 = HEIGHT,
+                           .c = (gint)in_c,
+                           .store_c = (gint)padded,
+                           .act = DCAE_ACT_RELU};
+    DcaeKernelRows out = plane(&d, 3, FALSE), other = plane(&d, 3, FALSE);
+    gboolean packed = precision == DCAE_PRECISION_BF16;
+
+    out.low = other.low = packed ? DCAE_LOW_PACKED : 0;
+    conv.store_c = packed ? DCAE_LOW_PACKED : 16;
+    conv.out = out;
+    run(&d, DCAE_KERNEL_NORM, norm_blocks(&norm), 1, DCAE_THREADS, &norm);
+    conv.in = norm.out;
+    run_few(&d, &conv);
+    conv.in = norm.in;
+    conv.out = other;
+    conv.norm_weight = norm.weight;
+    conv.norm_bias = norm.bias;
+    conv.norm_relu = 1;
+    run_few(&d, &conv);
+    g_autofree guint16 *separate = download(&d, &out), *fused = download(&d, &other);
+    g_assert_cmpmem(separate, PIXELS * 32, fused, PIXELS * 32);
+    device_close(&d);
+}
+
+static void test_few_norm(void)
+{
+    check_few_norm(DCAE_PRECISION_BF16, 128);
+    check_few_norm(DCAE_PRECISION_BF16, 80);
+    check_few_norm(DCAE_PRECISION_F16, 128);
+    check_few_norm(DCAE_PRECISION_F16, 16);
+}
+
+static float bfloat_at(const guint16 *pixels, guint i)
+{
+    guint32 bits = (guint32)pixels[i] << 16;
+    float f;
+
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+/* The same weights as columns of the general kernel: [channel][tap][k]. */
+static void check_few_product(guint in_c, guint out_c, guint y0)
+{
+    Device d;
+    device_open(&d, DCAE_PRECISION_BF16);
+    guint k = dcae_round_up(in_c, 32);
+    DcaeKernelConv few = conv_args(&d, in_c, out_c, DCAE_FEW_COLUMNS, k), conv;
+    g_autofree guint16 *a = g_new0(guint16, DCAE_FEW_COLUMNS * k);
+    g_autofree guint16 *b = g_new0(guint16, (gsize)DCAE_MMA_TILE_N * 9 * k);
+
+    for (guint tap = 0; tap < 9; tap++)
+        for (guint n = 0; n < out_c; n++)
+            for (guint c = 0; c < in_c; c++)
+                a[(tap * DCAE_FEW_OUT + n) * k + c] = b[(n * 9 + tap) * in_c + c] = number(&d);
+    few.y0 = (gint)y0;
+    few.weight = upload(&d, a, DCAE_FEW_COLUMNS * k * 2);
+    few.store_c = DCAE_LOW_PACKED;
+    few.out = plane(&d, 3, FALSE);
+    few.out.low = DCAE_LOW_PACKED;
+    conv = few;
+    conv.weight = upload(&d, b, (gsize)DCAE_MMA_TILE_N * 9 * k * 2);
+    conv.columns = DCAE_MMA_TILE_N;
+    conv.bias = floats(&d, DCAE_MMA_TILE_N);
+    few.bias = conv.bias;
+    conv.k = (gint)(9 * in_c);
+    conv.products = (gint)(HEIGHT - y0) * WIDTH;
+    conv.out.data = upload(&d, b, PIXELS * 32);
+    run_few(&d, &few);
+    run(&d, DCAE_KERNEL_CONV, dcae_ceil_div((guint)conv.products, DCAE_MMA_TILE_M), 1,
+        DCAE_MMA_THREADS, &conv);
+    g_autofree guint16 *got = download(&d, &few.out), *wanted = download(&d, &conv.out);
+    for (guint i = y0 * WIDTH; i < PIXELS; i++)
+        for (guint c = 0; c < out_c; c++) {
+            guint at = i * 16 + c;
+            float g = bfloat_at(got, at) + bfloat_at(got, at + DCAE_LOW_PACKED);
+            float w = bfloat_at(wanted, at) + bfloat_at(wanted, at + DCAE_LOW_PACKED);
+            /* two parts have 16 bits; sums of about a thousand terms below 1 in another order */
+            g_assert_cmpfloat(fabsf(g - w), <, 1e-3f + 2e-5f * fabsf(w));
+        }
+    device_close(&d);
+}
+
+static void test_few_product(void)
+{
+    check_few_product(128, 3, 0);
+    check_few_product(96, 1, 0);
+    check_few_product(128, 3, 3);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/forms/all-columns", test_all_columns);
+    g_test_add_func("/forms/few-norm", test_few_norm);
+    g_test_add_func("/forms/few-product", test_few_product);
+    return g_test_run();
+}
