@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "dcae_plan.h"
+#include "dcae_tensor.h"
 
 #define CELL 64 /* bytes; slots and image sizes are multiples of it */
 
@@ -22,6 +23,7 @@ typedef struct {
     const DcaePlan *plan;
     Cell *arena;
     guint *done; /* per op: rows made */
+    guint *skip; /* per op: that of its first step */
 } Walk;
 
 static guint align_of(const DcaeProgram *program, const DcaeOp *op)
@@ -64,6 +66,21 @@ static const DcaeTraits traits = {
 /* As the CPU has them, but with all borders at multiples of the alignment. */
 static const DcaeTraits free_traits = {
     .row_align = align_of,
+    .free_rows = some_rows,
+    .workspace = small_workspace,
+    .element_size = sizeof(float),
+    .workspace_in_arena = TRUE,
+};
+
+/* Convolutions begin at any row, those that make pairs of rows at any pair. */
+static guint shift_of(const DcaeProgram *program, const DcaeOp *op)
+{
+    return op->kind == DCAE_OP_CONV ? align_of(program, op) / 4 : 0;
+}
+
+static const DcaeTraits shifted_traits = {
+    .row_align = align_of,
+    .row_shift = shift_of,
     .free_rows = some_rows,
     .workspace = small_workspace,
     .element_size = sizeof(float),
@@ -132,8 +149,8 @@ static guint rows_of(const DcaeProgram *program, const DcaeOp *op)
 /* A step may write its workspace while it still reads its values. */
 static void spoil_workspace(Walk *w, const DcaeStep *step)
 {
-    gsize bytes =
-        w->traits->workspace(w->program, &w->program->ops[step->op], step->y1 - step->y0, NULL);
+    gsize bytes = w->traits->workspace(w->program, &w->program->ops[step->op],
+                                       step->y1 - step->y0 + step->skip, NULL);
 
     if (!w->traits->workspace_in_arena) {
         g_assert_cmpuint(bytes, <=, w->plan->workspace_bytes);
@@ -154,8 +171,12 @@ static void walk_run(Walk *w, const DcaeStep *step)
     spoil_workspace(w, step);
     g_assert_cmpuint(step->y0, ==, w->done[step->op]);
     g_assert_cmpuint(step->y1, <=, rows_of(w->program, op));
+    if (step->y0 == 0)
+        w->skip[step->op] = step->skip;
+    else
+        g_assert_cmpuint(step->skip, ==, 0);
     if (step->y1 < rows_of(w->program, op))
-        g_assert_cmpuint(step->y1 % align_of(w->program, op), ==, 0);
+        g_assert_cmpuint((step->y1 + w->skip[step->op]) % align_of(w->program, op), ==, 0);
     dcae_op_input_rows(op, step->y0, step->y1, &y0, &y1);
     if (op->in != DCAE_NO_VALUE)
         check_read(w, step->op, op->in, step->in_row0, y0, y1);
@@ -204,6 +225,7 @@ static void walk(const DcaeProgram *program, const DcaeTraits *t, const DcaePlan
 
     w.arena = g_new0(Cell, plan->arena_bytes / CELL + 1);
     w.done = g_new0(guint, program->n_ops);
+    w.skip = g_new0(guint, program->n_ops);
     for (guint i = 0; i < plan->n_steps; i++) {
         const DcaeStep *step = &plan->steps[i];
         if (step->kind == DCAE_STEP_RUN)
@@ -219,6 +241,7 @@ static void walk(const DcaeProgram *program, const DcaeTraits *t, const DcaePlan
             g_assert_cmpuint(w.done[i], ==, program->ops[i].out_h);
     g_free(w.arena);
     g_free(w.done);
+    g_free(w.skip);
 }
 
 /* ---- programs ---- */
@@ -245,13 +268,14 @@ static DcaeConfig config_of(gboolean conv, gboolean vit)
     return c;
 }
 
-static DcaeProgram *build(DcaeDirection direction, guint variant, guint w, guint h,
-                          DcaeTilingMode mode)
+/* cut: rows of pixels that the latents have too many. */
+static DcaeProgram *build_cut(DcaeDirection direction, guint variant, guint w, guint h, guint cut,
+                              DcaeTilingMode mode)
 {
     DcaeConfig config = config_of(variant & 1, variant & 2);
     DcaeGeometry g = {
         .width = w * 8,
-        .height = h * 8 - 3,
+        .height = h * 8 - cut,
         .latent_width = w,
         .latent_height = h,
         .latent_channels = 8,
@@ -263,6 +287,12 @@ static DcaeProgram *build(DcaeDirection direction, guint variant, guint w, guint
                    .stride_height = 24},
     };
     return dcae_graph_build(&config, direction, &g);
+}
+
+static DcaeProgram *build(DcaeDirection direction, guint variant, guint w, guint h,
+                          DcaeTilingMode mode)
+{
+    return build_cut(direction, variant, w, h, 3, mode);
 }
 
 static void test_bands(void)
@@ -288,6 +318,74 @@ static void test_bands(void)
             }
             dcae_program_free(program);
         }
+}
+
+static guint skip_of(const DcaePlan *plan, guint op)
+{
+    for (guint i = 0; i < plan->n_steps; i++)
+        if (plan->steps[i].kind == DCAE_STEP_RUN && plan->steps[i].op == op &&
+            plan->steps[i].y0 == 0)
+            return plan->steps[i].skip;
+    return 0;
+}
+
+/* What the op's next reader needs for the rows up to its own first border ends at a border. Returns
+ * whether the borders are shifted. */
+static gboolean check_shift(const DcaeProgram *program, const DcaePlan *plan, guint i)
+{
+    const DcaeOp *op = &program->ops[i];
+    guint align = align_of(program, op), shift = shift_of(program, op), skip = skip_of(plan, i);
+
+    g_assert_cmpuint(skip, <, align);
+    if (shift == 0) {
+        g_assert_cmpuint(skip, ==, 0);
+        return FALSE;
+    }
+    g_assert_cmpuint(skip % shift, ==, 0);
+    for (guint r = i + 1; r < program->n_ops; r++) {
+        const DcaeOp *reader = &program->ops[r];
+        gint y0, y1;
+        if (reader->in != op->out || align_of(program, reader) == 1)
+            continue;
+        dcae_op_input_rows(reader, 0, align_of(program, reader) - skip_of(plan, r), &y0, &y1);
+        g_assert_cmpuint((dcae_round_up((guint)y1, shift) + skip) % align, ==, 0);
+        return skip > 0;
+    }
+    g_assert_cmpuint(skip, ==, 0);
+    return FALSE;
+}
+
+/* Borders that lie where readers need them are the same ones with any number of bands, and take
+ * less memory. */
+static void test_shift(void)
+{
+    for (guint n = 0; n < 16; n++) {
+        DcaeProgram *program = build_cut(n & 4 ? DCAE_DECODE : DCAE_ENCODE, n & 3, 5, 13,
+                                         n & 8 ? 45 : 3, DCAE_TILING_OFF);
+        DcaePlanParams params = {.batch = 1};
+        DcaePlan *whole = dcae_plan_new(program, &shifted_traits, &params, NULL);
+        guint shifted = 0;
+
+        for (guint i = 0; i < program->n_ops; i++)
+            shifted += check_shift(program, whole, i);
+        g_assert_cmpuint(shifted, >, 3);
+        walk(program, &shifted_traits, whole);
+        for (params.band_rows = 1; params.band_rows <= 9; params.band_rows++) {
+            params.exact = TRUE;
+            params.tight = params.band_rows % 2;
+            DcaePlan *plan = dcae_plan_new(program, &shifted_traits, &params, NULL);
+            DcaePlan *aligned = dcae_plan_new(program, &free_traits, &params, NULL);
+            for (guint i = 0; i < program->n_ops; i++)
+                g_assert_cmpuint(skip_of(plan, i), ==, skip_of(whole, i));
+            if (params.band_rows == 1)
+                g_assert_cmpuint(plan->peak_bytes, <, aligned->peak_bytes);
+            walk(program, &shifted_traits, plan);
+            dcae_plan_free(aligned);
+            dcae_plan_free(plan);
+        }
+        dcae_plan_free(whole);
+        dcae_program_free(program);
+    }
 }
 
 static void test_tiles(void)
@@ -411,6 +509,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/plan/bands", test_bands);
+    g_test_add_func("/plan/shift", test_shift);
     g_test_add_func("/plan/tiles", test_tiles);
     g_test_add_func("/plan/limit", test_limit);
     g_test_add_func("/plan/full-speed", test_full_speed);
