@@ -487,6 +487,32 @@ static void write_log(unsigned n, const int *options, void **values, const char 
         g_strlcpy(log, text, size);
 }
 
+/* Programs load the same kernels again and again: what was unloaded is kept as it was parsed, where
+ * it has no variables that lie in a context. */
+static GPtrArray *idle_modules; /* PtxModule */
+
+static PtxModule *take_idle_module(const char *text)
+{
+    for (guint i = 0; idle_modules && i < idle_modules->len; i++) {
+        PtxModule *ptx = idle_modules->pdata[i];
+        if (!strcmp(ptx->text, text))
+            return g_ptr_array_remove_index_fast(idle_modules, i);
+    }
+    return NULL;
+}
+
+static void drop_module(PtxModule *ptx)
+{
+    if (ptx->variables->len == 0) {
+        if (!idle_modules)
+            idle_modules = g_ptr_array_new();
+        g_ptr_array_add(idle_modules, ptx);
+        return;
+    }
+    coverage_drop_module(ptx);
+    ptx_module_free(ptx);
+}
+
 static CUresult load_module(CUmodule *out, const void *image, unsigned n, const int *options,
                             void **values, Context *ctx)
 {
@@ -501,7 +527,10 @@ static CUresult load_module(CUmodule *out, const void *image, unsigned n, const 
         return refused;
     Placement placement = {.ctx = ctx, .variables = g_ptr_array_new()};
     char *error = NULL;
-    PtxModule *ptx = ptx_module_parse(image, place_variable, &placement, &error);
+    PtxModule *ptx = take_idle_module(image);
+    const bool is_new = !ptx;
+    if (is_new)
+        ptx = ptx_module_parse(image, place_variable, &placement, &error);
     if (!ptx) {
         fprintf(stderr, "gpusim: %s\n", error);
         write_log(n, options, values, error);
@@ -515,7 +544,8 @@ static CUresult load_module(CUmodule *out, const void *image, unsigned n, const 
     m->functions = g_ptr_array_new();
     m->variables = placement.variables;
     object_register(m, OBJECT_MODULE, ctx);
-    coverage_add_module(ptx);
+    if (is_new)
+        coverage_add_module(ptx);
     *out = m;
     return CUDA_SUCCESS;
 }
@@ -540,8 +570,7 @@ SIM_EXPORT CUresult cuModuleUnload(CUmodule handle)
     if (!m)
         return CUDA_ERROR_INVALID_HANDLE;
     const CUresult r = context_drain(m->object.context);
-    coverage_drop_module(m->ptx);
-    ptx_module_free(m->ptx);
+    drop_module(m->ptx);
     m->ptx = NULL;
     release_variables(m->variables);
     object_retire(m);
