@@ -80,67 +80,66 @@ static void tear_down(Fixture *f)
     g_free(f->values);
 }
 
-static void refuse_image(Fixture *f, DcaeImage image, const char *part)
-{
-    GError *error = NULL;
+typedef struct {
+    const char *part; /* of the error */
+    DcaeImage image;
+    DcaeLatent latent;
+} Refused;
 
-    g_assert_false(dcae_codec_run(f->codec, &image, &f->latent, 1, &error));
-    expect(&error, DCAE_ERROR_SHAPE, part);
+static void refuse(Fixture *f, const Refused *cases, guint n)
+{
+    for (guint i = 0; i < n; i++) {
+        GError *error = NULL;
+        g_assert_false(dcae_codec_run(f->codec, &cases[i].image, &cases[i].latent, 1, &error));
+        expect(&error, DCAE_ERROR_SHAPE, cases[i].part);
+    }
 }
 
 static void test_images(void)
 {
     Fixture f = set_up("batchnorm", DCAE_ENCODE);
-    DcaeImage image = f.image;
+    DcaeImage yuv = f.image;
+    yuv.color = DCAE_COLOR_YUV;
 
-    image.memory = DCAE_MEMORY_CUDA;
-    refuse_image(&f, image, "the cpu backend can't reach");
-    image = f.image;
-    image.width = 63;
-    refuse_image(&f, image, "63×64");
-    image = f.image;
-    image.component[2].data = NULL;
-    refuse_image(&f, image, "component 2");
-    image = f.image;
-    image.color = (DcaeColorModel)7;
-    refuse_image(&f, image, "colour model 7");
-    image = f.image;
-    image.color = DCAE_COLOR_YUV;
-    image.chroma_w_shift = 31;
-    refuse_image(&f, image, "chroma shifts");
-    image.chroma_w_shift = 1;
-    image.kb = 1;
-    refuse_image(&f, image, "luma weights");
-    image.kb = 0.0722;
-    image.chroma_x = -1e300;
-    refuse_image(&f, image, "chroma place");
+    /* Each differs from the fixture's in one field. */
+    DcaeImage far = f.image, narrow = f.image, hollow = f.image, other = f.image;
+    DcaeImage thin = yuv, blue = yuv, astray = yuv;
+    far.memory = DCAE_MEMORY_CUDA;
+    narrow.width = 63;
+    hollow.component[2].data = NULL;
+    other.color = (DcaeColorModel)7;
+    thin.chroma_w_shift = 31;
+    blue.kb = 1;
+    astray.chroma_x = -1e300;
+    const Refused cases[] = {
+        {"the cpu backend can't reach", far, f.latent},
+        {"63×64", narrow, f.latent},
+        {"component 2", hollow, f.latent},
+        {"colour model 7", other, f.latent},
+        {"chroma shifts", thin, f.latent},
+        {"luma weights", blue, f.latent},
+        {"chroma place", astray, f.latent},
+    };
+    refuse(&f, cases, G_N_ELEMENTS(cases));
     tear_down(&f);
-}
-
-static void refuse_latent(Fixture *f, DcaeLatent latent, const char *part)
-{
-    GError *error = NULL;
-
-    g_assert_false(dcae_codec_run(f->codec, &f->image, &latent, 1, &error));
-    expect(&error, DCAE_ERROR_SHAPE, part);
 }
 
 static void test_latents(void)
 {
     Fixture f = set_up("batchnorm", DCAE_DECODE);
-    DcaeLatent latent = f.latent;
+    DcaeLatent far = f.latent, deep = f.latent, hollow = f.latent, other = f.latent;
 
-    latent.memory = DCAE_MEMORY_CUDA;
-    refuse_latent(&f, latent, "the cpu backend can't reach");
-    latent = f.latent;
-    latent.c++;
-    refuse_latent(&f, latent, "configured for");
-    latent = f.latent;
-    latent.data = NULL;
-    refuse_latent(&f, latent, "no data");
-    latent = f.latent;
-    latent.format = (DcaeLatentFormat)9;
-    refuse_latent(&f, latent, "format 9");
+    far.memory = DCAE_MEMORY_CUDA;
+    deep.c++;
+    hollow.data = NULL;
+    other.format = (DcaeLatentFormat)9;
+    const Refused cases[] = {
+        {"the cpu backend can't reach", f.image, far},
+        {"configured for", f.image, deep},
+        {"no data", f.image, hollow},
+        {"format 9", f.image, other},
+    };
+    refuse(&f, cases, G_N_ELEMENTS(cases));
     tear_down(&f);
 }
 

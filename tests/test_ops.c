@@ -755,36 +755,56 @@ static void test_probe(void)
     g_assert_false(dcae_cpu_backend.probe(&params, NULL));
 }
 
+static DcaeCpuKernels kernels_of(const Way *way)
+{
+    DcaeCpuKernels kernels;
+    if (way->cpu_kernels)
+        return *way->cpu_kernels;
+    dcae_cpu_kernels_init(&kernels, way->isa, way->precision);
+    return kernels;
+}
+
+typedef struct {
+    guint align, shift;
+} Borders;
+
+static Borders borders_of(const Way *way, const DcaeLayer *layer)
+{
+    const DcaeCpuKernels kernels = kernels_of(way);
+    const DcaeCpuKernel *k = &kernels.kernel[layer->kind];
+    return (Borders){k->row_align ? k->row_align(layer) : 1,
+                     k->row_shift ? k->row_shift(layer) : 0};
+}
+
 /* The planner asks for alignment without saying which build will run, and is given that of the
- * generic one, whose borders must do for all. */
+ * generic one, whose borders must do for all. Shifted ones are told to the kernel as rows to skip;
+ * one that takes no shift ignores that, and so must be able to begin at each of them. */
 static void test_row_align(void)
 {
     static const char *const names[] = {"f32-sana", "f32-in"};
     Way ways[MAX_WAYS];
-    guint n_ways = make_ways(ways);
+    guint n_ways = make_ways(ways), shifted = 0;
     for (gsize n = 0; n < G_N_ELEMENTS(names); n++) {
         DcaeModel *model = open_model(names[n]);
         for (DcaeDirection d = DCAE_ENCODE; d <= DCAE_DECODE; d++) {
             DcaeProgram *program = model_program(model, d);
             for (guint i = 0; i < program->n_layers; i++) {
                 const DcaeLayer *l = &program->layers[i];
-                guint first = 0;
-                for (guint j = 0; j < n_ways; j++) {
-                    DcaeCpuKernels kernels;
-                    if (ways[j].cpu_kernels)
-                        kernels = *ways[j].cpu_kernels;
-                    else
-                        dcae_cpu_kernels_init(&kernels, ways[j].isa, ways[j].precision);
-                    const DcaeCpuKernel *k = &kernels.kernel[l->kind];
-                    guint align = k->row_align ? k->row_align(l) : 1;
-                    first = j == 0 ? align : first;
-                    g_assert_cmpuint(first % align, ==, 0);
+                Borders first = borders_of(&ways[0], l);
+                if (first.shift > 0)
+                    g_assert_cmpuint(first.align % first.shift, ==, 0);
+                shifted += first.shift > 0;
+                for (guint j = 1; j < n_ways; j++) {
+                    Borders own = borders_of(&ways[j], l);
+                    g_assert_cmpuint(first.align % own.align, ==, 0);
+                    g_assert_cmpuint(first.shift % (own.shift ? own.shift : own.align), ==, 0);
                 }
             }
             dcae_program_free(program);
         }
         dcae_model_unref(model);
     }
+    g_assert_cmpuint(shifted, >, 0);
 }
 
 /* ---- thread pool */
