@@ -21,20 +21,38 @@ import time
 PTX_VERSION = "7.0"  # cp.async, mma.sync with bf16, max.NaN
 
 
-def make_ptx(nvcc, source, precision, path):
-    subprocess.run([nvcc, "-O3", "-ptx", "-arch=compute_80", f"-DDCAE_{precision.upper()}",
-                    "-o", path, source], check=True)
-    with open(path, encoding="ascii") as f:
-        text = f.read()
-    # A hint that newer compilers give and older drivers don't know.
-    text = re.sub(r'^\s*\.pragma "used_bytes_mask [^"]*";\n', "", text, flags=re.MULTILINE)
-    # Comments name the compiler's build: without them the same kernels give the same bytes.
-    text = re.sub(r"^//.*\n", "", text, flags=re.MULTILINE)
-    text, n = re.subn(r"^\.version .*$", f".version {PTX_VERSION}", text, flags=re.MULTILINE)
+def clean(raw):
+    """The PTX without what says where it comes from, and without hints that older drivers don't know: the same kernels
+    give the same bytes, whichever build of the compiler made them and wherever the sources lie. Also returns, for each of
+    its lines, which line of which source it was made of."""
+    # A line that pragmas and comments leave empty counts for nothing.
+    noise = re.compile(r'//.*|\s*\.pragma "used_bytes_mask .*|\s*\.(loc|file)\s.*|\$L__(tmp|func_begin|func_end)\d+:|')
+    files = dict(re.findall(r'^\s*\.file\s+(\d+) "(?:.*/)?([^"/]+)"', raw, re.MULTILINE))
+    raw = re.sub(r"^\s*\.section\s.*?^\s*\}\n", "", raw, flags=re.MULTILINE | re.DOTALL)
+    raw, n = re.subn(r"^\.version .*$", f".version {PTX_VERSION}", raw, flags=re.MULTILINE)
     if n != 1:
-        sys.exit(f"{path}: {n} lines with .version")
+        sys.exit(f"PTX has {n} lines with .version")
+    text, places, place = [], [], "-"
+    for line in raw.splitlines():
+        loc = re.match(r"\s*\.loc\s+(\d+) (\d+)", line)
+        if loc:
+            place = f"{files[loc[1]]}:{loc[2]}"
+        if not noise.fullmatch(line):
+            text.append(line)
+            places.append(place)
+    return "\n".join(text) + "\n", "\n".join(places) + "\n"
+
+
+def make_ptx(nvcc, source, precision, path):
+    """Leaves PTX in path and the places in the sources of each of its lines in path.lines."""
+    subprocess.run([nvcc, "-O3", "-ptx", "-lineinfo", "-arch=compute_80", f"-DDCAE_{precision.upper()}",
+                    "-o", path, source], check=True)
+    with open(path, encoding="utf-8") as f:
+        text, lines = clean(f.read())
     with open(path, "w", encoding="ascii") as f:
         f.write(text)
+    with open(path + ".lines", "w", encoding="utf-8") as f:
+        f.write(lines)
 
 
 def cache_key(nvcc, source, arguments):
@@ -81,12 +99,12 @@ def store(folder, names, private):
 
 
 def compile_kernels(nvcc, source, precision, architectures, private):
-    """Leaves dcae_PRECISION.ptx, the cubins and what ptxas says of each (.txt: registers, spills) in the folder
-    `private`; returns the names of PTX and cubins."""
+    """Leaves dcae_PRECISION.ptx, where it comes from (.ptx.lines), the cubins and what ptxas says of each (.txt: registers,
+    spills) in the folder `private`; returns the names of PTX and cubins."""
     ptx = os.path.join(private, f"dcae_{precision}.ptx")
     cubins = {arch: f"dcae_{precision}_sm_{arch}.cubin" for arch in architectures}
     results = [os.path.basename(ptx), *cubins.values()]
-    names = results + [name.replace(".cubin", ".txt") for name in cubins.values()]
+    names = results + [results[0] + ".lines"] + [name.replace(".cubin", ".txt") for name in cubins.values()]
     cache = os.environ.get("DCAE_KERNEL_CACHE")
     folder = cache and os.path.join(cache, f"{precision}-{cache_key(nvcc, source, [precision, *architectures])}")
     if folder and fetch(folder, names, private):
