@@ -9,7 +9,7 @@
 #include "dcae_tensor.h"
 
 /* Pixels of a piece: enough to fill a large device at a few hundred output channels. */
-#define PIECE_PIXELS 8192
+#define PIECE_PIXELS 16384
 
 /* Name in the library, arguments. */
 #define CUBLAS_CALLS(X)                                                                          \

@@ -190,7 +190,18 @@ static void test_all_columns(void)
 static void run_few(Device *d, DcaeKernelConv *conv)
 {
     run(d, DCAE_KERNEL_CONV_FEW, dcae_ceil_div(WIDTH, DCAE_FEW_W),
-        dcae_ceil_div(HEIGHT, DCAE_FEW_H), DCAE_THREADS, conv);
+        dcae_ceil_div((guint)(conv->y1 - conv->y0), DCAE_FEW_H), DCAE_THREADS, conv);
+}
+
+/* The same in two bands. */
+static void run_few_bands(Device *d, DcaeKernelConv *conv)
+{
+    conv->y1 = 3;
+    run_few(d, conv);
+    conv->y0 = 3;
+    conv->y1 = HEIGHT;
+    run_few(d, conv);
+    conv->y0 = 0;
 }
 
 static void check_few_norm(DcaePrecision precision, guint in_c)
@@ -215,7 +226,7 @@ static void check_few_norm(DcaePrecision precision, guint in_c)
     conv.out = out;
     run(&d, DCAE_KERNEL_NORM, norm_blocks(&norm), 1, DCAE_THREADS, &norm);
     conv.in = norm.out;
-    run_few(&d, &conv);
+    run_few_bands(&d, &conv);
     conv.in = norm.in;
     conv.out = other;
     conv.norm_weight = norm.weight;
