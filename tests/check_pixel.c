@@ -366,7 +366,7 @@ static void hard_numbers(Check *check, CheckTensor *t, DcaeLatentFormat format)
             check_set_element(t, i,
                               ldexpf(1 + ldexpf((float)steps, -digits - 1), 3) * (i % 2 ? 1 : -1));
         else if (i % 5 == 2 && format == DCAE_LATENT_F16)
-            check_set_element(t, i, 65504 + (float)(steps % 16) - 0.0078125f);
+            check_set_element(t, i, 65504 + (float)(steps % 17) - 0x1p-8f);
     }
 }
 
@@ -408,7 +408,7 @@ static void check_latent_out(Check *check, DcaeLatentFormat format, guint c, gui
     case_run(check, &k, in, NULL, &latent, 0, h);
     if (k.not_finite)
         check_fail(check, "%s: finite values are called not finite", name);
-    check_set_element(in, 0, format == DCAE_LATENT_F16 ? 65536.0f : NAN);
+    check_set_element(in, 0, format == DCAE_LATENT_F16 ? 65520.0f : NAN);
     case_run(check, &k, in, NULL, &latent, 0, h);
     if (!k.not_finite)
         check_fail(check, "%s: a number that is not finite went unnoticed", name);

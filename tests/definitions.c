@@ -96,7 +96,8 @@ static double conv_shortcut(const Definition *d, guint y, guint x, guint n)
     }
 }
 
-static void rms_norm(const Definition *d, double *out, double *scale)
+/* Returns the factor. */
+static double rms_norm(const Definition *d, double *out, double *scale)
 {
     guint n = d->layer->out_c;
     double squares = 0, scales = 0;
@@ -112,12 +113,14 @@ static void rms_norm(const Definition *d, double *out, double *scale)
         scale[i] = (scale[i] + fabs(out[i]) * relative) * factor * fabs(weight) + fabs(bias);
         out[i] = out[i] * factor * weight + bias;
     }
+    return factor;
 }
 
 void def_conv(Definition *d)
 {
     const DcaeLayer *l = d->layer;
     gsize n = (gsize)d->out_h * d->out_w * l->out_c, at = 0;
+    double squares = 0, factors = 0, pixels = (double)d->out_h * d->out_w;
     d->out = g_new(double, n);
     d->scale = g_new(double, n);
     for (guint y = 0; y < d->out_h; y++) {
@@ -128,14 +131,18 @@ void def_conv(Definition *d)
                 out[i] = conv_shuffled(d, y, x, i, &scale[i]) + shortcut;
                 scale[i] += fabs(shortcut);
             }
-            if (l->norm == DCAE_NORM_RMS)
-                rms_norm(d, out, scale);
+            if (l->norm == DCAE_NORM_RMS) {
+                double factor = rms_norm(d, out, scale);
+                squares += 1 / (factor * factor);
+                factors += factor * factor;
+            }
             for (guint i = 0; d->residual && i < l->out_c; i++) {
                 out[i] += d->residual[at + i];
                 scale[i] += fabs(d->residual[at + i]);
             }
         }
     }
+    d->lift = l->norm == DCAE_NORM_RMS ? sqrt(squares / pixels * (factors / pixels)) : 1;
 }
 
 /* ---- depthwise and grouped convolution, norm */

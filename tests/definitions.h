@@ -18,6 +18,9 @@ typedef struct {
     double *out;
     double *scale; /* as out: how large the terms were whose sum each output is, carried through the
                       steps after the sum. A kernel's error is judged relative to it. */
+    double
+        lift; /* CONV: what an RMSNorm makes of the relative error of the whole picture, 1 without
+                 one. Sums err by as much at a pixel where all are small, and it divides by that */
 } Definition;
 
 double def_act(DcaeAct act, double x);
