@@ -397,7 +397,8 @@ static guint few_launch(const DcaeCudaCall *call, const DcaeCudaProduct *product
         a->norm_bias = layer->norm_bias;
         a->norm_relu = norm->layer->act == DCAE_ACT_RELU;
     }
-    g_assert(a->in.low == 0 && product->few);
+    g_assert(product->few);
+    a->in.low = 0; /* the product takes the first part alone */
     launch->kernel = DCAE_KERNEL_CONV_FEW;
     set_grid(launch, dcae_ceil_div((guint)a->out.w, DCAE_FEW_W),
              dcae_ceil_div((guint)(a->y1 - a->y0), DCAE_FEW_H), call->images);
