@@ -280,13 +280,18 @@ typedef struct {
 } DcaePlanInfo;
 
 /* Plans for a frame size and allocates the activations; replaces an earlier plan, which is gone
- * even if this fails. Nothing is allocated before the limit, or without one the machine's memory,
- * is checked. Errors: SETTINGS (naming the nearest legal value, or the
- * least memory_limit that would do), SHAPE, MEMORY, UNSUPPORTED. */
+ * even if this fails. Nothing is allocated before the limit, or without one what the machine and
+ * the process's control groups have, is checked. Errors: SETTINGS (naming the nearest legal value,
+ * or the least memory_limit that would do), SHAPE, MEMORY, UNSUPPORTED. */
 DCAE_API gboolean dcae_codec_configure(DcaeCodec *codec, const DcaeGeometry *geometry,
                                        GError **error);
 /* NULL before a successful dcae_codec_configure(); valid until the next one. */
 DCAE_API const DcaePlanInfo *dcae_codec_plan_info(const DcaeCodec *codec);
+
+/* Bytes of the host's memory that can still be taken without swapping: what the system calls
+ * available, or what the control groups of the process leave where that is less. 0 where the system
+ * doesn't tell. For memory_limit. Thread-safe. */
+DCAE_API guint64 dcae_memory_available(void);
 
 /* Runs up to geometry.batch frames.
  *

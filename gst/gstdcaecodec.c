@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "gstdcaecuda.h"
-#include "gstdcaememory.h"
 
 GST_DEBUG_CATEGORY (gst_dcae_debug);
 #define GST_CAT_DEFAULT gst_dcae_debug
@@ -659,7 +658,7 @@ resolve_memory_limit (GstDcaeCodec * self)
         "device; none with tiling=off and blend");
     return 0;
   }
-  available = gst_dcae_memory_available ();
+  available = dcae_memory_available ();
   GST_INFO_OBJECT (self->element, "memory-limit: half of %" G_GUINT64_FORMAT
       " MiB available", available / MIB);
   return available / 2;

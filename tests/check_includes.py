@@ -30,7 +30,7 @@ TEST_HOOKS = (re.compile(r"^\s*#\s*if.*\b\w*TEST\w*\b", re.M), "has a hook for t
 
 CORE_PRODUCT = (PRINTS, ENVIRONMENT, TEST_HOOKS)
 GRAPH_TYPES = ("dcae.h", "dcae_backend.h", "dcae_model.h", "dcae_plan.h", "dcae_graph.h", "dcae_layer_weights.h",
-               "dcae_tensor.h")
+               "dcae_memory.h", "dcae_tensor.h")
 
 # First match wins: paths, what may be included besides libc, what the text must not do. A name that ends in "/" is a
 # folder of a library, "NAME*" a prefix, OWN any header that lies beside the file.

@@ -5,8 +5,8 @@
  * nothing of the network. Read next: cpu_kernels.h.
  */
 #include <string.h>
-#include <unistd.h>
 
+#include "../dcae_memory.h"
 #include "../dcae_tensor.h"
 #include "cpu_families.h"
 #include "cpu_pool.h"
@@ -537,18 +537,19 @@ static void close_instance(void *instance)
     g_free(self);
 }
 
-/* Linux promises more memory than there is and kills whoever uses it. */
+/* Linux promises more memory than there is, or than a control group may have, and kills whoever
+ * uses it. */
 static gboolean check_machine(const DcaePlan *plan, GError **error)
 {
-    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    guint64 total = dcae_memory_read("").total;
 
-    if (pages <= 0 || page <= 0 || plan->peak_bytes / (gsize)page < (gsize)pages)
+    if (plan->peak_bytes < total)
         return TRUE;
     g_set_error(error, DCAE_ERROR, DCAE_ERROR_MEMORY,
                 "frames of this size need %" G_GSIZE_FORMAT
-                " MiB for activations, but the machine has %" G_GSIZE_FORMAT
+                " MiB for activations, but this process may use %" G_GUINT64_FORMAT
                 " MiB; set a memory limit, or use smaller frames or batches",
-                (plan->peak_bytes >> 20) + 1, (gsize)pages / ((1u << 20) / (gsize)page));
+                (plan->peak_bytes >> 20) + 1, total >> 20);
     return FALSE;
 }
 
