@@ -17,7 +17,7 @@ build_in "$top/build/release" -Dbuildtype=debugoptimized -Dtests=false
 use_build "$top/build/release"
 work=$(mktemp -d)
 pid=
-trap 'if [ -n "$pid" ]; then kill -KILL $pid 2>/dev/null || true; fi; rm -rf "$work"' EXIT
+trap 'if [ -n "$pid" ]; then kill -KILL $pid 2>/dev/null || true; wait $pid 2>/dev/null || true; fi; rm -rf "$work"' EXIT
 
 memory() { awk '/^VmRSS:/ { print $2 }' "/proc/$pid/status"; }
 
