@@ -19,6 +19,8 @@
  * Winograd's transforms: up to 5e-6 in sums of ten thousand products. A wrong tap, channel or bias
  * is more than 1e-2. */
 #define MAX_ERROR_F32 6e-6
+/* The same where an activation can leave a few small numbers of many. */
+#define MAX_ERROR_F32_RANDOM 3e-5
 #define MAX_ERROR_BF16 2.8e-3
 #define MAX_ERROR_F16 3.5e-4
 
@@ -326,23 +328,17 @@ static gsize out_floats(const Small *s)
     return (gsize)s->out_c * s->out_h * s->out_w;
 }
 
-/* The latent that the program makes of `in`, new. */
-static float *run(const Small *s, DcaeModel *model, const Way *way, float *in)
+static void run_views(const Small *s, DcaeModel *model, const Way *way, const DcaeView *in,
+                      const DcaeView *out)
 {
     const DcaeBackend *backend = way->backend;
-    DcaeBackendParams params = {.precision = way->precision, .threads = 1, .device = -1};
-    float *out = g_new0(float, out_floats(s));
-    DcaeView in_view = {
-        .latent = {.format = s->format[0], .c = s->in_c, .h = s->in_h, .w = s->in_w, .data = in}};
-    DcaeView out_view = {
-        .latent = {
-            .format = s->format[1], .c = s->out_c, .h = s->out_h, .w = s->out_w, .data = out}};
+    DcaeBackendParams params = {
+        .precision = way->precision, .threads = 1, .device = -1, .isa = dcae_cpu_isa()};
     DcaeTraits traits = {0};
     g_autoptr(GError) error = NULL;
     void *instance = NULL;
     guint64 ticket;
 
-    params.isa = dcae_cpu_isa();
     backend->traits(&params, &traits);
     DcaePlan *plan = dcae_plan_new(&s->program, &traits, &(DcaePlanParams){.batch = 1}, &error);
     g_assert_no_error(error);
@@ -350,12 +346,25 @@ static float *run(const Small *s, DcaeModel *model, const Way *way, float *in)
     g_assert_no_error(error);
     backend->open(&instance, weights, plan, &params, &error);
     g_assert_no_error(error);
-    if (backend->submit(instance, &in_view, &out_view, 1, &ticket, &error))
+    if (backend->submit(instance, in, out, 1, &ticket, &error))
         backend->wait(instance, ticket, NULL, &error);
     g_assert_no_error(error);
     backend->close(instance);
     backend->weights_free(weights);
     dcae_plan_free(plan);
+}
+
+/* The latent that the program makes of `in`, new. */
+static float *run(const Small *s, DcaeModel *model, const Way *way, float *in)
+{
+    float *out = g_new0(float, out_floats(s));
+    DcaeView in_view = {
+        .latent = {.format = s->format[0], .c = s->in_c, .h = s->in_h, .w = s->in_w, .data = in}};
+    DcaeView out_view = {
+        .latent = {
+            .format = s->format[1], .c = s->out_c, .h = s->out_h, .w = s->out_w, .data = out}};
+
+    run_views(s, model, way, &in_view, &out_view);
     return out;
 }
 
@@ -370,6 +379,8 @@ static double relative_error(const float *got, const float *wanted, gsize n)
     }
     return sqrt(error / MAX(norm, 1e-30));
 }
+
+#define RANDOM "a random layer"
 
 /* Largest error of the ops of a kind, for the log. */
 static double worst[DCAE_N_OP_KINDS][G_N_ELEMENTS(ways)];
@@ -386,11 +397,13 @@ static void compare(const Small *s, DcaeModel *model, const char *what, DcaeOpKi
             continue;
         gint64 start = g_get_monotonic_time();
         g_autofree float *got = run(s, model, &ways[i], in);
-        double error = relative_error(got, wanted, out_floats(s));
+        double error = relative_error(got, wanted, out_floats(s)), most = ways[i].max_error;
+        if (strcmp(what, RANDOM) == 0)
+            most = MAX(most, MAX_ERROR_F32_RANDOM);
         worst[kind][i] = MAX(worst[kind][i], error);
-        if (!(error <= ways[i].max_error))
+        if (!(error <= most))
             g_test_message("%s in %s: relative L2 error %.2g", what, ways[i].name, error);
-        g_assert_cmpfloat(error, <=, ways[i].max_error);
+        g_assert_cmpfloat(error, <=, most);
         double seconds = (double)(g_get_monotonic_time() - start) / 1e6;
         if (seconds > 1)
             g_test_message("%s in %s: %.1f s", what, ways[i].name, seconds);
@@ -449,8 +462,9 @@ static void check_layer(const DcaeProgram *program, const DcaeOp *op, const char
     gboolean cheap =
         tile_cost(&layer, DCAE_PRECISION_BF16) <= CHEAP &&
         (layer.kind == DCAE_OP_CONV || layer.kind == DCAE_OP_LINEAR || layer.conv_c <= CHEAP_C);
-    /* What cuBLAS writes is never part of the residual stream. */
-    gboolean streams = layer.kind != DCAE_OP_LINEAR || layer.norm != DCAE_NORM_NONE;
+    /* What cuBLAS writes is never part of the residual stream, nor what makes the picture. */
+    gboolean streams = (layer.kind != DCAE_OP_LINEAR || layer.norm != DCAE_NORM_NONE) &&
+                       !dcae_cuda_product(&layer, DCAE_PRECISION_BF16).few;
     for (int deep = 0; deep < (cheap && streams ? 2 : 1); deep++) {
         Small s;
         make_layer(&s, &channels, &layer, cheap ? 10 : 4, cheap ? 14 : 6,
@@ -508,9 +522,9 @@ static void test_layers(gconstpointer data)
 /* More pixels than a chunk of the sum has; heads of all kinds of sizes. */
 static void test_attention(void)
 {
-    static const guint sizes[][4] = {{16, 32, 25, 23}, {32, 32, 3, 5}, {64, 32, 3, 5},
-                                     {1, 1, 2, 3},     {3, 5, 3, 7},   {5, 8, 9, 7},
-                                     {2, 24, 6, 5},    {3, 40, 5, 9},  {1, 128, 7, 5}};
+    static const guint sizes[][4] = {
+        {16, 32, 25, 23}, {32, 32, 3, 5}, {64, 32, 3, 5}, {1, 1, 2, 3},   {3, 5, 3, 7},
+        {5, 8, 9, 7},     {2, 24, 6, 5},  {3, 40, 5, 9},  {1, 128, 7, 5}, {2, 4, 60, 60}};
     static const gboolean all[G_N_ELEMENTS(ways)] = {TRUE, TRUE, TRUE};
     g_autoptr(GRand) rand = g_rand_new_with_seed(7);
     DcaeModel *model = make_model(NULL, rand);
@@ -551,6 +565,13 @@ static void random_shortcut(GRand *rand, DcaeLayer *l, int place)
         l->in_c = l->out_c * n;
         if (l->in_c > 200)
             l->kind = DCAE_OP_LINEAR;
+    } else if (place == DOWN &&
+               n == 9) { /* a place where no model has these; kernels don't know that */
+        l->shortcut = l->out_c % 8 ? DCAE_SHORTCUT_REPEAT : DCAE_SHORTCUT_UP_REPEAT;
+        l->in_c = l->out_c / (l->out_c % 8 ? 2 : 4);
+    } else if (place == DOWN && n >= 6) {
+        l->shortcut = DCAE_SHORTCUT_MEAN;
+        l->in_c = l->out_c * (n - 5);
     } else if ((place == STRIDED || place == DOWN) && l->out_c * n % 4 == 0 &&
                l->out_c * n <= 800) {
         l->shortcut = DCAE_SHORTCUT_DOWN_MEAN;
@@ -673,17 +694,19 @@ static void test_random(void)
         DcaeLayer layer = random_layer(rand);
         Channels c = {layer.in_c, 0, layer.out_c, 0};
         Small s;
-        if (g_rand_boolean(rand)) { /* a part of the value is written */
+        gboolean few = dcae_cuda_product(&layer, DCAE_PRECISION_BF16).few ||
+                       dcae_cuda_product(&layer, DCAE_PRECISION_F16).few;
+        gboolean part = g_rand_boolean(rand), deep = g_rand_boolean(rand);
+        if (part && !few) { /* a part of the value is written */
             c.out_c0 = 4 * (guint)g_rand_int_range(rand, 0, 3);
             c.out_c += c.out_c0 + (guint)g_rand_int_range(rand, 0, 9);
         }
         make_layer(&s, &c, &layer, pick(rand, heights, G_N_ELEMENTS(heights)),
-                   pick(rand, widths, G_N_ELEMENTS(widths)), g_rand_boolean(rand));
-        g_autofree char *what = g_strdup_printf("layer %u", i);
+                   pick(rand, widths, G_N_ELEMENTS(widths)), deep && !few);
         g_autofree char *text = describe(&s.program, &s.ops[s.program.n_ops - 2]);
-        g_test_message("%s: %s", what, text);
+        g_test_message("layer %u: %s", i, text);
         DcaeModel *model = make_model(&layer, rand);
-        compare(&s, model, what, layer.kind, all);
+        compare(&s, model, RANDOM, layer.kind, all);
         dcae_model_unref(model);
     }
     report_worst();
@@ -716,6 +739,132 @@ static void test_latents(void)
         got = run(&s, model, &ways[i / 9], in);
         g_assert_cmpmem(got, n, wanted, n);
     }
+    check_sim();
+    dcae_model_unref(model);
+}
+
+/* Pictures of every colour model, subsampling and arrangement of components. */
+typedef struct {
+    DcaeColorModel color;
+    guint n, pixel_stride, w_shift, h_shift; /* components; 1: each in a plane of its own */
+    gboolean full_range;
+    gdouble chroma_x, chroma_y;
+} PictureKind;
+
+static const PictureKind picture_kinds[] = {
+    {DCAE_COLOR_RGB, 3, 3, 0, 0, TRUE, 0, 0},      {DCAE_COLOR_RGB, 4, 4, 0, 0, TRUE, 0, 0},
+    {DCAE_COLOR_RGB, 3, 1, 0, 0, TRUE, 0, 0},      {DCAE_COLOR_GRAY, 1, 1, 0, 0, TRUE, 0, 0},
+    {DCAE_COLOR_GRAY, 1, 1, 0, 0, FALSE, 0, 0},    {DCAE_COLOR_YUV, 3, 1, 1, 1, FALSE, 0, 0.5},
+    {DCAE_COLOR_YUV, 3, 1, 1, 1, TRUE, 0.5, 0.5},  {DCAE_COLOR_YUV, 3, 1, 1, 1, FALSE, 0.5, 0},
+    {DCAE_COLOR_YUV, 3, 1, 0, 0, FALSE, 0, 0},     {DCAE_COLOR_YUV, 3, 1, 0, 0, TRUE, 0, 0},
+    {DCAE_COLOR_YUV, 3, 1, 1, 0, FALSE, 0.5, 0.5}, {DCAE_COLOR_YUV, 3, 1, 0, 1, TRUE, 0.5, 0.5},
+};
+
+#define PICTURE_W 13
+#define PICTURE_H 9
+#define PICTURE_BYTES ((gsize)4 * 16 * 4 * PICTURE_H)
+
+static DcaeImage picture_view(const PictureKind *kind, guint8 *memory)
+{
+    DcaeImage image = {.width = PICTURE_W,
+                       .height = PICTURE_H,
+                       .color = kind->color,
+                       .chroma_w_shift = kind->w_shift,
+                       .chroma_h_shift = kind->h_shift,
+                       .kr = 0.2126,
+                       .kb = 0.0722,
+                       .full_range = kind->full_range,
+                       .chroma_x = kind->chroma_x,
+                       .chroma_y = kind->chroma_y};
+
+    for (guint i = 0; i < kind->n; i++)
+        image.component[i] =
+            (DcaeComponent){.data = memory + i * (kind->pixel_stride == 1 ? PICTURE_BYTES / 4 : 1),
+                            .row_stride = 16 * (gssize)kind->pixel_stride,
+                            .pixel_stride = (gssize)kind->pixel_stride};
+    return image;
+}
+
+/* A picture at one end of the network, a latent at the other; the value is larger than the picture,
+ * or, when it is read, lies on its lower right part. */
+static void make_picture_program(Small *s, gboolean encode, guint variant)
+{
+    gboolean inner = encode && variant % 2 == 1;
+    guint h = inner ? 4 : PICTURE_H + 3, w = inner ? 6 : PICTURE_W + 3;
+
+    begin(s, h, w, 3);
+    guint value = add_value(s, h, w, 3);
+    if (!encode)
+        add_input(s, value);
+    DcaeOp *op = add_op(s, encode ? DCAE_OP_PIXELS_IN : DCAE_OP_PIXELS_OUT);
+    op->in = encode ? DCAE_NO_VALUE : value;
+    op->out = encode ? value : DCAE_NO_VALUE;
+    op->frame_x = inner ? 6 : 0;
+    op->frame_y = inner ? 4 : 0;
+    op->frame_w = PICTURE_W;
+    op->frame_h = PICTURE_H;
+    op->out_w = MIN(w, PICTURE_W - op->frame_x);
+    op->out_h = MIN(h, PICTURE_H - op->frame_y);
+    op->pad = variant / 2 % 2 ? DCAE_PAD_ZERO : DCAE_PAD_EXTEND;
+    if (encode)
+        add_output(s, value);
+}
+
+static void check_encode(const PictureKind *kind, guint variant, DcaeModel *model, GRand *rand)
+{
+    g_autofree guint8 *memory = g_malloc(PICTURE_BYTES);
+    Small s;
+
+    for (gsize i = 0; i < PICTURE_BYTES; i++)
+        memory[i] = (guint8)g_rand_int_range(rand, 0, 256);
+    make_picture_program(&s, TRUE, variant);
+    gsize n = out_floats(&s);
+    g_autofree float *wanted = g_new0(float, n), *got = g_new0(float, n);
+    DcaeView in = {.image = picture_view(kind, memory)};
+    DcaeView out = {.latent = {.c = s.out_c, .h = s.out_h, .w = s.out_w, .data = wanted}};
+    run_views(&s, model, &cpu_way, &in, &out);
+    out.latent.data = got;
+    for (guint i = 0; i < G_N_ELEMENTS(ways); i++) {
+        run_views(&s, model, &ways[i], &in, &out);
+        g_assert_cmpfloat(relative_error(got, wanted, n), <=, ways[i].max_error);
+    }
+}
+
+/* A sample may be rounded to either side; bytes around the samples stay as they are. */
+static void check_decode(const PictureKind *kind, guint variant, DcaeModel *model, GRand *rand)
+{
+    g_autofree guint8 *wanted = g_malloc(PICTURE_BYTES), *got = g_malloc(PICTURE_BYTES);
+    Small s;
+
+    make_picture_program(&s, FALSE, variant);
+    g_autofree float *values = random_input(rand, &s);
+    DcaeView in = {.latent = {.c = s.in_c, .h = s.in_h, .w = s.in_w, .data = values}};
+    DcaeView out = {.image = picture_view(kind, wanted)};
+    memset(wanted, 77, PICTURE_BYTES);
+    run_views(&s, model, &cpu_way, &in, &out);
+    for (guint i = 0; i < G_N_ELEMENTS(ways); i++) {
+        guint different = 0;
+        memset(got, 77, PICTURE_BYTES);
+        out.image = picture_view(kind, got);
+        run_views(&s, model, &ways[i], &in, &out);
+        for (gsize k = 0; k < PICTURE_BYTES; k++) {
+            g_assert_cmpint(ABS(got[k] - wanted[k]), <=, 1);
+            different += got[k] != wanted[k];
+        }
+        g_assert_cmpuint(different, <=, 4);
+    }
+}
+
+static void test_pictures(void)
+{
+    g_autoptr(GRand) rand = g_rand_new_with_seed(5);
+    DcaeModel *model = make_model(NULL, rand);
+
+    for (guint i = 0; i < G_N_ELEMENTS(picture_kinds); i++)
+        for (guint variant = 0; variant < 4; variant++) {
+            check_encode(&picture_kinds[i], variant, model, rand);
+            check_decode(&picture_kinds[i], variant, model, rand);
+        }
     check_sim();
     dcae_model_unref(model);
 }
@@ -763,7 +912,7 @@ int main(int argc, char **argv)
         return 0;
     }
     if (g_getenv("GPUSIM_COVERAGE") != NULL)
-        g_remove(g_getenv("GPUSIM_COVERAGE"));
+        g_remove(g_getenv("GPUSIM_COVERAGE")); /* of an older run */
     for (guint i = 0; i < G_N_ELEMENTS(kinds); i++) {
         g_autofree char *path = g_strdup_printf("/ops/%s", dcae_op_kind_name(kinds[i]));
         g_test_add_data_func(path, GINT_TO_POINTER(kinds[i]), test_layers);
@@ -771,6 +920,7 @@ int main(int argc, char **argv)
     g_test_add_func("/ops/attention", test_attention);
     g_test_add_func("/ops/random", test_random);
     g_test_add_func("/ops/latents", test_latents);
+    g_test_add_func("/ops/pictures", test_pictures);
     g_test_add_func("/ops/blend", test_blend);
     return g_test_run();
 }
