@@ -1011,6 +1011,8 @@ int main(int argc, char **argv)
         g_test_add_func("/no-driver", test_no_driver);
         return g_test_run();
     }
+    if (g_getenv("GPUSIM_COVERAGE") != NULL)
+        g_remove(g_getenv("GPUSIM_COVERAGE")); /* of an older run */
     g_test_add_func("/flights", test_flights);
     g_test_add_func("/wide", test_wide);
     add_stand_in_test("/device-memory", test_device_memory);
