@@ -64,7 +64,7 @@ static void case_layer(Case *k, const Form *form)
                      .row_ratio_up = up ? 2 : 1,
                      .row_ratio_down = down ? 2 : 1,
                      .above = l->ksize / 2,
-                     .below = l->ksize / 2};
+                     .below = form->stride == 2 ? 0 : l->ksize / 2};
 }
 
 static void case_name(Case *k, guint h, guint w, CheckFill fill)
