@@ -26,7 +26,7 @@
 #define N_RESULTS 4
 
 struct _DcaeWeights {
-    DcaeCpuKernels kernels;
+    const DcaeCpuKernels *kernels;
     guint n_layers;
     gsize *offset; /* floats from packed, per layer; n_layers + 1 */
     float *packed;
@@ -51,32 +51,33 @@ static gboolean probe(const DcaeBackendParams *params, GError **error)
     return FALSE;
 }
 
-static void init_kernels(const DcaeBackendParams *params, DcaeCpuKernels *kernels)
+static const DcaeCpuKernels *get_kernels(const DcaeBackendParams *params)
 {
-    if (params->cpu_kernels)
-        *kernels = *params->cpu_kernels;
-    else
-        dcae_cpu_kernels_init(kernels, params->isa, params->precision);
+    return params->cpu_kernels ? params->cpu_kernels
+                               : dcae_cpu_kernels_get(params->isa, params->precision);
 }
 
 /* The planner doesn't say which build will run: row_align() of the generic one does for all
  * (test_ops checks that), so the generic one, which runs anywhere, is asked. */
+static const DcaeCpuKernel *generic_kernel(const DcaeOp *op)
+{
+    return &dcae_cpu_kernels_get(DCAE_ISA_GENERIC, DCAE_PRECISION_F32)->kernel[op->kind];
+}
+
 static guint row_align(const DcaeProgram *program, const DcaeOp *op)
 {
-    DcaeCpuKernels kernels;
-    dcae_cpu_kernels_init(&kernels, DCAE_ISA_GENERIC, DCAE_PRECISION_F32);
-    if (op->layer && kernels.kernel[op->kind].row_align)
-        return kernels.kernel[op->kind].row_align(op->layer);
+    const DcaeCpuKernel *kernel = generic_kernel(op);
+    if (op->layer && kernel->row_align)
+        return kernel->row_align(op->layer);
     return op->kind == DCAE_OP_PIXELS_OUT ? 2 : 1; /* rows of 4:2:0 come in pairs */
 }
 
-/* The same. A build that can begin an op at any row needs no skip and ignores it. */
+/* A build that can begin an op at any row needs no skip and ignores it. */
 static guint row_shift(const DcaeProgram *program, const DcaeOp *op)
 {
-    DcaeCpuKernels kernels;
-    dcae_cpu_kernels_init(&kernels, DCAE_ISA_GENERIC, DCAE_PRECISION_F32);
-    if (op->layer && kernels.kernel[op->kind].row_shift)
-        return kernels.kernel[op->kind].row_shift(op->layer);
+    const DcaeCpuKernel *kernel = generic_kernel(op);
+    if (op->layer && kernel->row_shift)
+        return kernel->row_shift(op->layer);
     return 0;
 }
 
@@ -90,9 +91,8 @@ static guint free_rows(const DcaeProgram *program, const DcaeOp *op, gconstpoint
     guint across = dcae_ceil_div(program->values[op->out].w, align);
     guint rows = dcae_ceil_div(MIN_USES * params->threads, across);
     if (op->kind == DCAE_OP_CONV) {
-        DcaeCpuKernels kernels;
-        init_kernels(params, &kernels);
-        gsize products = kernels.kernel[op->kind].packed_bytes(op->layer) / sizeof(float);
+        gsize products =
+            get_kernels(params)->kernel[op->kind].packed_bytes(op->layer) / sizeof(float);
         gsize wanted = (gsize)MIN_PRODUCTS * params->threads / (products * across) + 1;
         rows = MAX(rows, (guint)MIN(wanted, MAX_TILE_ROWS));
     }
@@ -133,7 +133,6 @@ static gsize workspace(const DcaeProgram *program, const DcaeOp *op, guint rows,
                        gconstpointer backend_params)
 {
     const DcaeBackendParams *params = backend_params;
-    DcaeCpuKernels kernels;
     DcaeCpuCall call = {
         .program = program,
         .op = op,
@@ -145,9 +144,8 @@ static gsize workspace(const DcaeProgram *program, const DcaeOp *op, guint rows,
         .threads = params->threads,
         .y1 = rows,
     };
-    init_kernels(params, &kernels);
     set_channels(op, &call.in, &call.out);
-    return scratch_stride(&kernels.kernel[op->kind], &call) * params->threads;
+    return scratch_stride(&get_kernels(params)->kernel[op->kind], &call) * params->threads;
 }
 
 /* bf16: which values keep what rounding takes off them, in a second part of their pixels. Sums over
@@ -174,15 +172,14 @@ static void two_parts(const DcaeProgram *program, guint *c_stride)
 
 static void traits(const DcaeBackendParams *params, DcaeTraits *traits)
 {
-    DcaeCpuKernels kernels;
-    init_kernels(params, &kernels);
+    gsize element_size = get_kernels(params)->element_size;
     *traits = (DcaeTraits){
         .row_align = row_align,
         .row_shift = row_shift,
         .free_rows = free_rows,
         .workspace = workspace,
-        .pixels = kernels.element_size == 2 ? two_parts : NULL,
-        .element_size = kernels.element_size,
+        .pixels = element_size == 2 ? two_parts : NULL,
+        .element_size = element_size,
         .backend_params = params,
         .workspace_in_arena = TRUE,
     };
@@ -203,7 +200,7 @@ typedef struct {
 static gboolean pack_layer(Packing *p, guint index, GError **error)
 {
     const DcaeLayer *layer = &p->program->layers[index];
-    const DcaeCpuKernel *kernel = &p->weights->kernels.kernel[layer->kind];
+    const DcaeCpuKernel *kernel = &p->weights->kernels->kernel[layer->kind];
     DcaeLayerWeights weights;
     gboolean ok = dcae_layer_weights_read(p->model, layer, &weights, error);
     if (ok)
@@ -253,12 +250,12 @@ static DcaeWeights *weights_new(const DcaeProgram *program, const DcaeBackendPar
     DcaeWeights *weights = g_new0(DcaeWeights, 1);
     gsize total = 0;
     gboolean fits = TRUE;
-    init_kernels(params, &weights->kernels);
+    weights->kernels = get_kernels(params);
     weights->n_layers = program->n_layers;
     weights->offset = g_new0(gsize, (gsize)program->n_layers + 1);
     for (guint i = 0; i < program->n_layers && fits; i++) {
         const DcaeLayer *layer = &program->layers[i];
-        gsize bytes = weights->kernels.kernel[layer->kind].packed_bytes(layer);
+        gsize bytes = weights->kernels->kernel[layer->kind].packed_bytes(layer);
         fits = bytes <= G_MAXSIZE - 63 && dcae_add_size(total, (bytes + 63) / 64 * 64, &total);
         weights->offset[i + 1] = total / sizeof(float);
     }
@@ -358,7 +355,7 @@ static DcaeRows slot_rows(const Instance *self, guint value, guint c0, guint row
     if (value == DCAE_NO_VALUE)
         return (DcaeRows){0};
     const DcaeSlot *slot = &self->plan->slots[value];
-    gsize element_size = self->weights->kernels.element_size;
+    gsize element_size = self->weights->kernels->element_size;
     return (DcaeRows){
         .data = image_memory(self, slot, image) + c0 * element_size,
         .row0 = (gint)row0,
@@ -411,7 +408,7 @@ static void run_step(Instance *self, const DcaeStep *step, const DcaeView *in, c
 {
     const DcaeOp *op = &self->plan->program->ops[step->op];
     StepRun run = {.self = self,
-                   .kernel = &self->weights->kernels.kernel[op->kind],
+                   .kernel = &self->weights->kernels->kernel[op->kind],
                    .scratch = self->arena + step->workspace};
     for (guint i = 0; i < n; i++) {
         make_call(self, step, i);

@@ -39,3 +39,15 @@ void dcae_cpu_kernels_init(DcaeCpuKernels *kernels, DcaeIsa isa, DcaePrecision p
 #endif
     init_f32(kernels, isa);
 }
+
+const DcaeCpuKernels *dcae_cpu_kernels_get(DcaeIsa isa, DcaePrecision precision)
+{
+    static DcaeCpuKernels tables[2][DCAE_ISA_AVX512 + 1];
+    static gsize filled[2][DCAE_ISA_AVX512 + 1];
+    guint row = precision == DCAE_PRECISION_BF16;
+    if (g_once_init_enter(&filled[row][isa])) {
+        dcae_cpu_kernels_init(&tables[row][isa], isa, precision);
+        g_once_init_leave(&filled[row][isa], 1);
+    }
+    return &tables[row][isa];
+}

@@ -68,6 +68,9 @@ typedef struct _DcaeCpuKernels {
  * isa must not exceed dcae_cpu_isa(). BF16, only where dcae_cpu_has_bf16(): its one build. */
 void dcae_cpu_kernels_init(DcaeCpuKernels *kernels, DcaeIsa isa, DcaePrecision precision);
 
+/* The same, filled once and kept. Thread-safe. */
+const DcaeCpuKernels *dcae_cpu_kernels_get(DcaeIsa isa, DcaePrecision precision);
+
 /* Strongest instruction set of this machine that has a build (processor and operating system). */
 DcaeIsa dcae_cpu_isa(void);
 
