@@ -36,8 +36,8 @@ static gboolean is_few(const DcaeLayer *layer, DcaePrecision precision, const Dc
     return precision != DCAE_PRECISION_F32 && layer->kind == DCAE_OP_CONV && layer->ksize == 3 &&
            layer->stride == 1 && p->place == DCAE_PLACE_PLAIN && p->parts == 1 &&
            layer->conv_c <= DCAE_FEW_OUT && p->in_padded <= DCAE_FEW_IN &&
-           layer->norm == DCAE_NORM_NONE && layer->shortcut == DCAE_SHORTCUT_NONE &&
-           !layer->residual;
+           layer->norm == DCAE_NORM_NONE && layer->act == DCAE_ACT_NONE &&
+           layer->shortcut == DCAE_SHORTCUT_NONE && !layer->residual;
 }
 
 DcaeCudaProduct dcae_cuda_product(const DcaeLayer *layer, DcaePrecision precision)
@@ -223,6 +223,7 @@ static DcaeKernelNorm norm_args(const DcaeCudaCall *call, gboolean in_place)
         .act = in_place ? DCAE_ACT_NONE : (gint)layer->act,
     };
 
+    g_assert(a.store_c % 4 == 0);
     if (in_place)
         a.in.low = 0;
     while (lanes < DCAE_THREADS && 4 * lanes < layer->out_c)
@@ -397,7 +398,7 @@ static guint few_launch(const DcaeCudaCall *call, const DcaeCudaProduct *product
         a->norm_bias = layer->norm_bias;
         a->norm_relu = norm->layer->act == DCAE_ACT_RELU;
     }
-    g_assert(product->few);
+    g_assert(product->few && a->store_c % 4 == 0);
     a->in.low = 0; /* the product takes the first part alone */
     launch->kernel = DCAE_KERNEL_CONV_FEW;
     set_grid(launch, dcae_ceil_div((guint)a->out.w, DCAE_FEW_W),

@@ -33,7 +33,7 @@ typedef uint64_t DcaePointer;
 #define DCAE_ADD_TILE_M 4
 /* CONV_WIDE with the norm of all columns: so many fit the registers of a warp. */
 #define DCAE_ALL_COLUMNS 512
-/* CONV_FEW: output pixels of a block, most channels in and out, columns (taps × channels out). */
+/* CONV_FEW, of convolutions without activation: output pixels of a block, most channels in and out, columns (taps × channels out). */
 #define DCAE_FEW_W 30
 #define DCAE_FEW_H 6
 #define DCAE_FEW_IN 128
@@ -77,7 +77,7 @@ enum {
 typedef struct {
     DcaeKernelRows in, out, residual;
     DcaePointer weight, bias;
-    int y0, y1, c, store_c, act;
+    int y0, y1, c, store_c, act; /* store_c: a multiple of 4 */
     int lanes; /* threads that make a pixel: a power of two from 32 to DCAE_THREADS */
 } DcaeKernelNorm;
 

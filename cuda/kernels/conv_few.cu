@@ -143,9 +143,10 @@ INLINE void store_products(const float sum[DCAE_FEW_COLUMNS / MMA_COLUMNS][4], f
 }
 
 /* Adds the taps' products of one output pixel; `part`: those of the pixel of tap (0, 0). */
-INLINE void add_taps(const DcaeKernelConv &p, int image, Place at, const float *part)
+INLINE void add_taps(const DcaeKernelConv &p, int image, int y, int x, const float *part)
 {
-    const float *bias = (const float *)p.bias;
+    element *out = pixel_at(p.out, image, y, x);
+    const float zeros[4] = {};
     float v[4] = {};
 #pragma unroll
     for (int tap = 0; tap < 9; tap++)
@@ -154,12 +155,10 @@ INLINE void add_taps(const DcaeKernelConv &p, int image, Place at, const float *
             v[c] += part[(tap / 3 * FRAME_W + tap % 3) * PART_ROW + tap * DCAE_FEW_OUT + c];
 #pragma unroll
     for (int c = 0; c < DCAE_FEW_OUT; c++)
-        v[c] = activate(p.act, v[c] + bias[c]);
-    store_channels(p, image, at, 0, v);
-    for (int c = 4; c < p.store_c; c += 4) {
-        float zeros[4] = {};
-        store_channels(p, image, at, c, zeros);
-    }
+        v[c] = c < p.out_c ? v[c] + ((const float *)p.bias)[c] : 0.0f;
+    store_four(p.out, out, v);
+    for (int c = 4; c < p.store_c; c += 4)
+        store_four(p.out, out + c, zeros);
 }
 
 /* Weights and norm to shared memory, zeros behind their ends. */
@@ -210,9 +209,8 @@ KERNEL __launch_bounds__(DCAE_THREADS) dcae_k_conv_few(const DcaeKernelConv p)
     }
     __syncthreads();
     const int dy = (int)threadIdx.x / DCAE_FEW_W, dx = (int)threadIdx.x % DCAE_FEW_W;
-    const Place at = {y0 + dy, x0 + dx};
-    if (dy < DCAE_FEW_H && at.y < p.y1 && at.x < p.out.w)
-        add_taps(p, image, at, part + (dy * FRAME_W + dx) * PART_ROW);
+    if (dy < DCAE_FEW_H && y0 + dy < p.y1 && x0 + dx < p.out.w)
+        add_taps(p, image, y0 + dy, x0 + dx, part + (dy * FRAME_W + dx) * PART_ROW);
 }
 
 #endif

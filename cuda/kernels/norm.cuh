@@ -50,14 +50,7 @@ INLINE void norm_store(const DcaeKernelNorm &p, element *out, int c, int act, fl
         for (int i = 0; i < 4; i++)
             v[i] = c + i < p.c ? activate(act, fmaf(v[i] * scale, weight[i], bias[i])) + r[i] : 0.0f;
     }
-    if (c + 4 <= p.store_c) {
-        store_four(p.out, out + c, v);
-        return;
-    }
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-        if (c + i < p.store_c)
-            store_one(p.out, out + c + i, v[i]);
+    store_four(p.out, out + c, v);
 }
 
 /* Pixels [m0, m0 + pixels) of the rows, up to DCAE_ALL_COLUMNS channels each, a warp a pixel. */

@@ -2,8 +2,10 @@
  *
  * test_forms.c - forms of the same work must give the same bytes, since the host picks one by plane
  * and plan: a convolution with the norm of all columns in its blocks or as a pass of its own; a
- * convolution of few channels with the norm of its input or behind that norm. And few channels
- * against the general kernel. Values are random; knows nothing of plans.
+ * convolution of few channels with the norm of its input or behind that norm. And what no golden
+ * model shows of these kernels: few channels against the general kernel, attention of heads of
+ * other sizes and norms of many channels against double precision. Values are random; knows nothing
+ * of plans.
  */
 #include <math.h>
 #include <string.h>
@@ -62,14 +64,27 @@ static CUdeviceptr floats(Device *d, guint n)
     return upload(d, f, n * sizeof *f);
 }
 
-/* Numbers from 2^-5 to 1 and their negatives, in both 16-bit types. */
+/* Numbers from 2^-5 to 1 and their negatives, in both 16-bit types; f32 takes those of bf16. */
 static guint16 number(Device *d)
 {
-    gboolean bf16 = d->context.precision == DCAE_PRECISION_BF16;
+    gboolean bf16 = d->context.precision != DCAE_PRECISION_F16;
     guint32 bits = (guint32)g_rand_int_range(d->random, 0, 1 << 16);
     guint exponent = (bf16 ? 127 : 15) - 1 - bits % 5, digits = bf16 ? 7 : 10;
 
     return (guint16)((bits & 0x8000) | exponent << digits | (bits >> 3 & ((1u << digits) - 1)));
+}
+
+static float value_of(const Device *d, guint16 bits)
+{
+    guint32 sign = (bits & 0x8000u) << 16, digits = bits & 0x7fffu;
+    guint32 wide = d->context.precision == DCAE_PRECISION_F16 && digits != 0
+                       ? (digits << 13) + (112u << 23)
+                       : digits << 16;
+    float f;
+
+    wide |= sign;
+    memcpy(&f, &wide, sizeof f);
+    return f;
 }
 
 static CUdeviceptr numbers(Device *d, gsize n)
@@ -95,12 +110,13 @@ static DcaeKernelRows plane(Device *d, guint channels, gboolean low)
                             .low = low ? (gint)stride / 2 : 0};
 }
 
-static void run(Device *d, DcaeCudaKernelId kernel, guint x, guint y, guint threads, void *args)
+static void run(Device *d, DcaeCudaKernelId kernel, guint x, guint y, guint z, guint threads,
+                void *args)
 {
     void *arguments[] = {args};
 
     g_assert_cmpint(
-        d->context.cu->cuLaunchKernel(d->context.kernel[kernel], x, y, 1, threads, 1, 1,
+        d->context.cu->cuLaunchKernel(d->context.kernel[kernel], x, y, z, threads, 1, 1,
                                       dcae_cuda_kernel_shared(kernel, d->context.precision), NULL,
                                       arguments, NULL),
         ==, 0);
@@ -166,12 +182,12 @@ static void check_all_columns(DcaePrecision precision, guint out_c)
     conv.out = norm.in = norm.out = out;
     conv.out.low = norm.in.low = 0;
     guint blocks = norm_blocks(&norm);
-    run(&d, DCAE_KERNEL_CONV_WIDE, tiles * (columns / DCAE_WIDE_TILE_N), 1, DCAE_WIDE_THREADS,
+    run(&d, DCAE_KERNEL_CONV_WIDE, tiles * (columns / DCAE_WIDE_TILE_N), 1, 1, DCAE_WIDE_THREADS,
         &conv);
-    run(&d, DCAE_KERNEL_NORM, blocks, 1, DCAE_THREADS, &norm);
+    run(&d, DCAE_KERNEL_NORM, blocks, 1, 1, DCAE_THREADS, &norm);
     conv.after = norm;
     conv.out.data = conv.after.in.data = conv.after.out.data = other.data;
-    run(&d, DCAE_KERNEL_CONV_WIDE, tiles, 1, DCAE_WIDE_THREADS, &conv);
+    run(&d, DCAE_KERNEL_CONV_WIDE, tiles, 1, 1, DCAE_WIDE_THREADS, &conv);
     g_autofree guint16 *separate = download(&d, &out), *fused = download(&d, &other);
     g_assert_cmpmem(separate, (gsize)PIXELS * (gsize)out.pixel_stride * 2, fused,
                     (gsize)PIXELS * (gsize)out.pixel_stride * 2);
@@ -183,6 +199,186 @@ static void test_all_columns(void)
     check_all_columns(DCAE_PRECISION_BF16, 512);
     check_all_columns(DCAE_PRECISION_BF16, 300);
     check_all_columns(DCAE_PRECISION_F16, 512);
+    check_all_columns(DCAE_PRECISION_F16, 300);
+}
+
+/* ---- attention and norms of shapes that no golden model has */
+
+static guint size_of(const Device *d)
+{
+    return d->context.precision == DCAE_PRECISION_F32 ? 4 : 2;
+}
+
+/* Random values of a plane in the module's type, and the same as floats. */
+static DcaeKernelRows typed_plane(Device *d, guint channels, float *values)
+{
+    guint stride = dcae_round_up(channels, 16);
+    gsize n = (gsize)PIXELS * stride;
+    g_autofree guint16 *bits = g_new0(guint16, n);
+    DcaeKernelRows rows = {.row_stride = (gint64)WIDTH * stride,
+                           .image_stride = (gint64)n,
+                           .pixel_stride = (gint)stride,
+                           .h = HEIGHT,
+                           .w = WIDTH};
+
+    for (gsize i = 0; i < n; i++) {
+        bits[i] = i % stride < channels ? number(d) : 0;
+        values[i] = value_of(d, bits[i]);
+    }
+    rows.data = size_of(d) == 4 ? upload(d, values, n * 4) : upload(d, bits, n * 2);
+    return rows;
+}
+
+static float *download_values(Device *d, const DcaeKernelRows *rows)
+{
+    gsize n = (gsize)PIXELS * (gsize)rows->pixel_stride;
+    float *values = g_new(float, n);
+    g_autofree guint16 *bits = NULL;
+
+    if (size_of(d) == 4) {
+        g_assert_cmpint(d->context.cu->cuMemcpyDtoHAsync_v2(values, rows->data, n * 4, NULL), ==,
+                        0);
+        g_assert_cmpint(d->context.cu->cuStreamSynchronize(NULL), ==, 0);
+        return values;
+    }
+    bits = download(d, rows);
+    for (gsize i = 0; i < n; i++)
+        values[i] = value_of(d, bits[i]);
+    return values;
+}
+
+/* One rounding to the module's type, and f32 sums of a few hundred terms up to 1, which may cancel.
+ */
+static void check_value(const Device *d, double got, double wanted)
+{
+    double part = d->context.precision == DCAE_PRECISION_F32    ? 2e-5
+                  : d->context.precision == DCAE_PRECISION_BF16 ? 1.0 / 256
+                                                                : 1.0 / 2048;
+
+    g_assert_cmpfloat(fabs(got - wanted), <=, part * fabs(wanted) + 1e-4);
+}
+
+/* The state of one head in double, and what attention makes of pixel i. */
+static void reference_state(const float *kv, guint stride, guint dim, guint head, double *state)
+{
+    for (guint i = 0; i < PIXELS; i++)
+        for (guint k = 0; k < dim; k++) {
+            const float *at = kv + (gsize)i * stride + (gsize)head * 2 * dim;
+            double x = MAX(at[k], 0);
+            for (guint j = 0; j < dim; j++)
+                state[j * dim + k] += x * at[dim + j];
+            state[dim * dim + k] += x;
+        }
+}
+
+static double reference_apply(const double *state, const float *q, guint dim, guint j)
+{
+    double sum = 0, ones = 1e-15;
+
+    for (guint k = 0; k < dim; k++) {
+        sum += state[j * dim + k] * MAX(q[k], 0);
+        ones += state[dim * dim + k] * MAX(q[k], 0);
+    }
+    return sum / ones;
+}
+
+static void check_attention(DcaePrecision precision, guint dim, guint heads)
+{
+    Device d;
+    device_open(&d, precision);
+    guint tiles = dcae_ceil_div(dim, DCAE_ATTN_TILE), size = (dim + 1) * dim;
+    guint kv_stride = dcae_round_up(2 * dim * heads, 16), stride = dcae_round_up(dim * heads, 16);
+    g_autofree float *kv = g_new(float, (gsize)PIXELS *kv_stride);
+    g_autofree float *q = g_new(float, (gsize)PIXELS *stride);
+    g_autofree float *zeros = g_new0(float, heads *size);
+    DcaeKernelAttnSum sum = {.in = typed_plane(&d, 2 * dim * heads, kv),
+                             .partial = floats(&d, 3 * heads * size),
+                             .state = upload(&d, zeros, heads * size * 4),
+                             .y1 = HEIGHT,
+                             .chunk_rows = 3,
+                             .chunks = 3,
+                             .heads = (gint)heads,
+                             .head_dim = (gint)dim};
+    DcaeKernelAttnApply apply = {.in = typed_plane(&d, dim * heads, q),
+                                 .state = sum.state,
+                                 .y1 = HEIGHT,
+                                 .heads = (gint)heads,
+                                 .head_dim = (gint)dim,
+                                 .store_c = (gint)stride};
+
+    apply.out = apply.in;
+    apply.out.data = floats(&d, PIXELS * stride);
+    run(&d, DCAE_KERNEL_ATTN_SUM, 3, heads, tiles * tiles, DCAE_THREADS, &sum);
+    run(&d, DCAE_KERNEL_ATTN_ADD, dcae_ceil_div(heads * size, DCAE_THREADS), 1, 1, DCAE_THREADS,
+        &sum);
+    run(&d, DCAE_KERNEL_ATTN_APPLY, dcae_ceil_div(PIXELS, DCAE_ATTN_PIXELS), heads * tiles, 1,
+        DCAE_THREADS, &apply);
+    g_autofree float *got = download_values(&d, &apply.out);
+    for (guint head = 0; head < heads; head++) {
+        g_autofree double *state = g_new0(double, size);
+        reference_state(kv, kv_stride, dim, head, state);
+        for (guint i = 0; i < PIXELS; i++)
+            for (guint j = 0; j < dim; j++) {
+                gsize at = (gsize)i * stride + head * dim;
+                check_value(&d, got[at + j], reference_apply(state, q + at, dim, j));
+            }
+    }
+    for (guint i = 0; i < PIXELS; i++)
+        for (guint c = dim * heads; c < stride; c++)
+            g_assert_cmpfloat(got[(gsize)i * stride + c], ==, 0);
+    device_close(&d);
+}
+
+static void test_attention(void)
+{
+    for (DcaePrecision p = DCAE_PRECISION_F32; p <= DCAE_PRECISION_F16; p++) {
+        check_attention(p, 6, 2);
+        check_attention(p, 40, 1);
+    }
+}
+
+/* More channels than four for each thread of a block. */
+static void check_many_channels(DcaePrecision precision, guint channels)
+{
+    Device d;
+    device_open(&d, precision);
+    guint stride = dcae_round_up(channels, 16);
+    g_autofree float *in = g_new(float, (gsize)PIXELS *stride);
+    g_autofree float *residual = g_new(float, (gsize)PIXELS *stride);
+    g_autofree float *ones = g_new(float, stride);
+    for (guint c = 0; c < stride; c++)
+        ones[c] = 1;
+    DcaeKernelNorm norm = {.in = typed_plane(&d, channels, in),
+                           .residual = typed_plane(&d, channels, residual),
+                           .weight = upload(&d, ones, stride * 4),
+                           .bias = upload(&d, ones, stride * 4),
+                           .y1 = HEIGHT,
+                           .c = (gint)channels,
+                           .store_c = (gint)stride};
+
+    norm.out = norm.in;
+    norm.out.data = floats(&d, PIXELS * stride);
+    guint blocks = norm_blocks(&norm);
+    run(&d, DCAE_KERNEL_NORM, blocks, 1, 1, DCAE_THREADS, &norm);
+    g_autofree float *got = download_values(&d, &norm.out);
+    for (guint i = 0; i < PIXELS; i++) {
+        const gsize at = (gsize)i * stride;
+        double squares = 0;
+        for (guint c = 0; c < channels; c++)
+            squares += (double)in[at + c] * in[at + c];
+        for (guint c = 0; c < channels; c++)
+            check_value(&d, got[at + c],
+                        in[at + c] / sqrt(squares / channels + 1e-5) + 1 + residual[at + c]);
+        for (guint c = channels; c < stride; c++)
+            g_assert_cmpfloat(got[at + c], ==, 0);
+    }
+    device_close(&d);
+}
+
+static void test_many_channels(void)
+{
+    for (DcaePrecision p = DCAE_PRECISION_F32; p <= DCAE_PRECISION_F16; p++)
+        check_many_channels(p, 1102);
 }
 
 /* ---- few channels */
@@ -190,7 +386,7 @@ static void test_all_columns(void)
 static void run_few(Device *d, DcaeKernelConv *conv)
 {
     run(d, DCAE_KERNEL_CONV_FEW, dcae_ceil_div(WIDTH, DCAE_FEW_W),
-        dcae_ceil_div((guint)(conv->y1 - conv->y0), DCAE_FEW_H), DCAE_THREADS, conv);
+        dcae_ceil_div((guint)(conv->y1 - conv->y0), DCAE_FEW_H), 1, DCAE_THREADS, conv);
 }
 
 /* The same in two bands. */
@@ -224,7 +420,8 @@ static void check_few_norm(DcaePrecision precision, guint in_c)
     out.low = other.low = packed ? DCAE_LOW_PACKED : 0;
     conv.store_c = packed ? DCAE_LOW_PACKED : 16;
     conv.out = out;
-    run(&d, DCAE_KERNEL_NORM, norm_blocks(&norm), 1, DCAE_THREADS, &norm);
+    guint blocks = norm_blocks(&norm);
+    run(&d, DCAE_KERNEL_NORM, blocks, 1, 1, DCAE_THREADS, &norm);
     conv.in = norm.out;
     run_few_bands(&d, &conv);
     conv.in = norm.in;
@@ -244,15 +441,6 @@ static void test_few_norm(void)
     check_few_norm(DCAE_PRECISION_BF16, 80);
     check_few_norm(DCAE_PRECISION_F16, 128);
     check_few_norm(DCAE_PRECISION_F16, 16);
-}
-
-static float bfloat_at(const guint16 *pixels, guint i)
-{
-    guint32 bits = (guint32)pixels[i] << 16;
-    float f;
-
-    memcpy(&f, &bits, sizeof f);
-    return f;
 }
 
 /* The same weights as columns of the general kernel: [channel][tap][k]. */
@@ -283,14 +471,14 @@ static void check_few_product(guint in_c, guint out_c, guint y0)
     conv.products = (gint)(HEIGHT - y0) * WIDTH;
     conv.out.data = upload(&d, b, PIXELS * 32);
     run_few(&d, &few);
-    run(&d, DCAE_KERNEL_CONV, dcae_ceil_div((guint)conv.products, DCAE_MMA_TILE_M), 1,
+    run(&d, DCAE_KERNEL_CONV, dcae_ceil_div((guint)conv.products, DCAE_MMA_TILE_M), 1, 1,
         DCAE_MMA_THREADS, &conv);
     g_autofree guint16 *got = download(&d, &few.out), *wanted = download(&d, &conv.out);
     for (guint i = y0 * WIDTH; i < PIXELS; i++)
         for (guint c = 0; c < out_c; c++) {
             guint at = i * 16 + c;
-            float g = bfloat_at(got, at) + bfloat_at(got, at + DCAE_LOW_PACKED);
-            float w = bfloat_at(wanted, at) + bfloat_at(wanted, at + DCAE_LOW_PACKED);
+            float g = value_of(&d, got[at]) + value_of(&d, got[at + DCAE_LOW_PACKED]);
+            float w = value_of(&d, wanted[at]) + value_of(&d, wanted[at + DCAE_LOW_PACKED]);
             /* two parts have 16 bits; sums of about a thousand terms below 1 in another order */
             g_assert_cmpfloat(fabsf(g - w), <, 1e-3f + 2e-5f * fabsf(w));
         }
@@ -308,6 +496,8 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/forms/all-columns", test_all_columns);
+    g_test_add_func("/forms/attention", test_attention);
+    g_test_add_func("/forms/many-channels", test_many_channels);
     g_test_add_func("/forms/few-norm", test_few_norm);
     g_test_add_func("/forms/few-product", test_few_product);
     return g_test_run();
