@@ -542,7 +542,7 @@ static void test_attention(void)
 
 /* ---- layers that no model has, for the branches that kernels have for them */
 
-#define N_RANDOM 240
+#define N_RANDOM 440
 
 static guint pick(GRand *rand, const guint *from, guint n)
 {
@@ -643,7 +643,7 @@ static DcaeLayer random_grouped(GRand *rand)
 
 static DcaeLayer random_norm(GRand *rand)
 {
-    static const guint c[] = {1, 4, 5, 31, 64, 70, 100, 130, 300};
+    static const guint c[] = {1, 4, 5, 31, 64, 70, 100, 130, 300, 514, 600, 1030, 2050};
     guint n = pick(rand, c, G_N_ELEMENTS(c));
 
     return (DcaeLayer){.kind = DCAE_OP_RMSNORM,
@@ -687,7 +687,7 @@ static DcaeLayer random_layer(GRand *rand)
 static void test_random(void)
 {
     static const gboolean all[G_N_ELEMENTS(ways)] = {TRUE, TRUE, TRUE};
-    static const guint heights[] = {2, 4, 6, 10}, widths[] = {2, 4, 10, 14};
+    static const guint heights[] = {2, 4, 6, 10}, widths[] = {2, 4, 10, 14, 22};
     g_autoptr(GRand) rand = g_rand_new_with_seed(2024);
 
     for (guint i = 0; i < N_RANDOM; i++) {
@@ -696,8 +696,9 @@ static void test_random(void)
         Small s;
         gboolean few = dcae_cuda_product(&layer, DCAE_PRECISION_BF16).few ||
                        dcae_cuda_product(&layer, DCAE_PRECISION_F16).few;
+        /* part: of the value, which norms write by four channels. */
         gboolean part = g_rand_boolean(rand), deep = g_rand_boolean(rand);
-        if (part && !few) { /* a part of the value is written */
+        if (part && !few && (layer.norm == DCAE_NORM_NONE || layer.out_c % 4 == 0)) {
             c.out_c0 = 4 * (guint)g_rand_int_range(rand, 0, 3);
             c.out_c += c.out_c0 + (guint)g_rand_int_range(rand, 0, 9);
         }
