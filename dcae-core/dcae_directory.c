@@ -161,7 +161,7 @@ static gboolean fail_choice(const GPtrArray *entries, const char *path, const ch
     gboolean plain = choose(entries, "") != NULL;
     if (entries->len == 0)
         g_set_error(error, DCAE_ERROR, DCAE_ERROR_NOT_FOUND,
-                    "%s: has no weights: neither diffusion_pytorch_model.safetensors nor "
+                    "%s has no weights: neither diffusion_pytorch_model.safetensors nor "
                     "model.safetensors, nor exactly one other .safetensors file",
                     name);
     else if (*variant)

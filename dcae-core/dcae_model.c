@@ -222,10 +222,11 @@ static gboolean resolve(Opening *opening, GError **error)
     }
     if (!exists) {
         char *name = g_filename_display_name(path);
-        g_set_error(error, DCAE_ERROR, DCAE_ERROR_NOT_FOUND,
-                    "'%s' is neither a file or directory nor a Hugging Face repository id such as "
-                    "mit-han-lab/dc-ae-f32c32-sana-1.0-diffusers",
-                    name);
+        g_set_error(
+            error, DCAE_ERROR, DCAE_ERROR_NOT_FOUND,
+            "'%s' is neither a file, nor a directory, nor a Hugging Face repository id such as "
+            "mit-han-lab/dc-ae-f32c32-sana-1.0-diffusers",
+            name);
         g_free(name);
         return FALSE;
     }

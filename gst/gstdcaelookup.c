@@ -168,8 +168,10 @@ open_requested (const GstDcaeLookup * self, GError ** error)
       g_propagate_error (error, cause);
       return NULL;
     }
-    why = g_strdup_printf ("the caps name the model '%s': %s", name,
-        cause->message);
+    /* The library's sentence is about what a property may say. */
+    why = strchr (name, '/') ? g_strdup_printf ("the caps name a model, but %s",
+        cause->message) : g_strdup_printf ("the caps name the model '%s', "
+        "which is not installed", name);
     g_error_free (cause);
   } else if (self->request->hash &&
       strcmp (dcae_model_info (model)->hash, self->request->hash) != 0) {
