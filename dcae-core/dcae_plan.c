@@ -809,13 +809,15 @@ static void set_bands(Planner *p, guint band_rows, gboolean tight)
 }
 
 /* Fewest bands that stay under the limit, and where bands are free, need no more memory than full
- * speed does. Packing can cost a little more than the live bytes that bands are chosen by, so the
- * aim is lowered until the packed plan fits. */
+ * speed does or than isn't worth saving. Packing can cost a little more than the live bytes that
+ * bands are chosen by, so the aim is lowered until the packed plan fits. */
 static DcaePlan *plan_under_limit(Planner *p, GError **error)
 {
     gsize limit = p->params->memory_limit > 0 ? p->params->memory_limit : G_MAXSIZE;
-    gsize start = p->traits->free_rows != NULL ? MIN(limit, full_speed_bytes(p)) : limit;
+    gsize start = limit;
 
+    if (p->traits->free_rows != NULL)
+        start = MIN(limit, MAX(full_speed_bytes(p), p->traits->free_bytes));
     for (gsize aim = start; aim > start / 2; aim -= start / 16 + 1) {
         for (guint i = 0; i < p->n_segments; i++)
             choose_band(p, i, aim);

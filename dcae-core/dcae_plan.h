@@ -23,6 +23,7 @@ typedef struct {
     guint (*min_rows)(const DcaeProgram *program, const DcaeOp *op);
     /* In place of min_rows where bands of so many rows are as fast as whole frames; else NULL. */
     guint (*free_rows)(const DcaeProgram *program, const DcaeOp *op, gconstpointer backend_params);
+    gsize free_bytes; /* with free_rows: so much memory is not worth saving */
     /* Scratch bytes that a step of `rows` output rows needs, all threads together. */
     gsize (*workspace)(const DcaeProgram *program, const DcaeOp *op, guint rows,
                        gconstpointer backend_params);
@@ -87,7 +88,7 @@ typedef struct {
     gboolean exact;     /* cut into bands; else one band */
     gsize memory_limit; /* exact: bytes that peak_bytes should stay under, 0 = none. The plan has
                            the fewest bands that fit; where bands are free (DcaeTraits), the fewest
-                           in the memory that full speed needs */
+                           in the memory that full speed needs or that isn't worth saving */
     guint batch;        /* at least 1 */
     guint band_rows;    /* tests: forces bands of so many rows of each segment's tallest op; 0 = by
                            memory_limit */

@@ -475,6 +475,18 @@ static void test_full_speed(void)
         g_assert_cmpuint(limited->peak_bytes, <=, params.memory_limit);
         walk(program, &free_traits, limited);
         dcae_plan_free(limited);
+
+        /* Memory that is not worth saving is used, but never more than the limit. */
+        DcaeTraits generous = free_traits;
+        generous.free_bytes = whole->peak_bytes;
+        limited = dcae_plan_new(program, &generous, &params, NULL);
+        g_assert_nonnull(limited);
+        g_assert_cmpuint(limited->peak_bytes, <=, params.memory_limit);
+        dcae_plan_free(limited);
+        params.memory_limit = 0;
+        limited = dcae_plan_new(program, &generous, &params, NULL);
+        g_assert_cmpuint(limited->bands, ==, 1);
+        dcae_plan_free(limited);
         dcae_plan_free(whole);
         dcae_plan_free(plan);
         dcae_program_free(program);

@@ -22,6 +22,9 @@
 #define MIN_PRODUCTS (150u << 20)
 #define MIN_TILE_ROWS 2
 #define MAX_TILE_ROWS 3
+/* Bytes of activations that are not worth saving: small networks run bands of few rows slower than
+ * whole frames. */
+#define FREE_BYTES ((gsize)64 << 20)
 /* Results that wait for their wait(). */
 #define N_RESULTS 4
 
@@ -177,6 +180,7 @@ static void traits(const DcaeBackendParams *params, DcaeTraits *traits)
         .row_align = row_align,
         .row_shift = row_shift,
         .free_rows = free_rows,
+        .free_bytes = FREE_BYTES,
         .workspace = workspace,
         .pixels = element_size == 2 ? two_parts : NULL,
         .element_size = element_size,
