@@ -787,6 +787,29 @@ GST_START_TEST(test_encoder_drains_a_partial_batch_at_a_gap)
 
 GST_END_TEST;
 
+/* A decoder behind the encoder holds frames too, and gets no other frame that brings the event. */
+GST_START_TEST(test_a_gap_drains_encoder_and_decoder)
+{
+    GstHarness *h = gst_harness_new_parse("dcaeenc batch-size=2 ! dcaedec batch-size=2");
+    GstEvent *event;
+    guint gaps = 0;
+
+    choose_backend(h->element, "");
+    gst_harness_set_src_caps_str(h, RAW_CAPS("RGB"));
+    gst_harness_push(h, picture("RGB", W, H, 0));
+    assert_equals_int(gst_harness_buffers_received(h), 0);
+    gst_harness_push_event(h, gst_event_new_gap(GST_SECOND / 10, GST_SECOND));
+    assert_equals_int(gst_harness_buffers_received(h), 1);
+    while ((event = gst_harness_try_pull_event(h)) != NULL) {
+        gaps += GST_EVENT_TYPE(event) == GST_EVENT_GAP;
+        gst_event_unref(event);
+    }
+    assert_equals_int(gaps, 1);
+    gst_harness_teardown(h);
+}
+
+GST_END_TEST;
+
 GST_START_TEST(test_encoder_flush_drops_what_waits)
 {
     GstBus *bus;
@@ -1049,13 +1072,13 @@ GST_END_TEST;
 
 GST_START_TEST(test_auto_tiling_keeps_below_the_memory_limit)
 {
-    /* How many rows full speed takes depends on the number of threads. */
+    /* Without a limit such a small frame is not worth cutting. */
     static const struct {
         const gchar *launch, *tiling;
         guint64 most;
     } runs[] = {
         {"dcaeenc threads=2 tiling=off", "off", 9 << 20},
-        {"dcaeenc threads=2", "exact", 7 << 20},
+        {"dcaeenc threads=2", "off", 9 << 20},
         {"dcaeenc threads=2 memory-limit=5", "exact", 5 << 20},
         {"dcaeenc threads=2 tiling=exact memory-limit=5", "exact", 5 << 20},
     };
@@ -2801,8 +2824,7 @@ static const struct {
       "test_flush_while_loading_keeps_the_model_and_the_caps",
       "test_first_channels_alone_where_the_model_allows_it", "test_decoder_flush_drops_what_waits",
       "test_decoder_size_change_drains_and_keeps_the_model",
-      "test_decoder_drops_late_frames_before_decoding", "test_elements_follow_a_renegotiation",
-      "test_round_trip_gives_the_picture_back", NULL}},
+      "test_decoder_drops_late_frames_before_decoding", "test_elements_follow_a_renegotiation", NULL}},
     {"expects the latency of the CPU, which has no runs under way",
      {"test_encoder_reports_the_latency_of_a_batch",
       "test_decoder_batches_and_drains_like_the_encoder", NULL}},
@@ -2857,6 +2879,7 @@ static Suite *elements_suite(void)
     ADD(enc, test_encoder_batch_gives_the_same_latents);
     ADD(enc, test_encoder_drains_a_partial_batch_at_eos);
     ADD(enc, test_encoder_drains_a_partial_batch_at_a_gap);
+    ADD(enc, test_a_gap_drains_encoder_and_decoder);
     ADD(enc, test_encoder_flush_drops_what_waits);
     ADD(enc, test_encoder_size_change_drains_and_keeps_the_model);
     ADD(enc, test_encoder_reports_the_latency_of_a_batch);
