@@ -65,6 +65,7 @@ struct _GstDcaeEnc
   /* Streaming thread. */
   GstVideoCodecState *input_state;
   gboolean configured;          /* the codec stands for input_state */
+  gboolean events_wait;         /* the base class may hold some for a frame */
   GstDcaeFlights flights;
   GstBufferPool *device_pool;   /* of latents; NULL: they go to system memory */
 };
@@ -674,6 +675,7 @@ gst_dcae_enc_handle_frame (GstVideoEncoder * encoder,
   GstDcaeEnc *self = GST_DCAE_ENC (encoder);
   GstFlowReturn flow = GST_FLOW_OK;
 
+  self->events_wait = FALSE;    /* they leave with frame */
   if (self->codec.failed)
     flow = GST_FLOW_ERROR;
   else if (!self->configured)
@@ -741,7 +743,10 @@ gst_dcae_enc_sink_event (GstVideoEncoder * encoder, GstEvent * event)
       gst_dcae_codec_set_flushing (&self->codec, FALSE);
       break;
     case GST_EVENT_GAP:
-      drain_at_event (self, FALSE);
+      /* The base class would keep it for the next frame, while a decoder
+       * downstream holds frames until it comes. */
+      if (drain_at_event (self, FALSE) && !self->events_wait)
+        return gst_pad_push_event (GST_VIDEO_ENCODER_SRC_PAD (encoder), event);
       break;
     case GST_EVENT_EOS:
       if (!drain_at_event (self, TRUE)) {
@@ -753,5 +758,7 @@ gst_dcae_enc_sink_event (GstVideoEncoder * encoder, GstEvent * event)
     default:
       break;
   }
+  if (GST_EVENT_IS_SERIALIZED (event))
+    self->events_wait = TRUE;
   return GST_VIDEO_ENCODER_CLASS (parent_class)->sink_event (encoder, event);
 }
