@@ -75,8 +75,15 @@ void dcae_cuda_leave(const DcaeCudaContext *context)
     context->cu->cuCtxPopCurrent_v2(NULL);
 }
 
-/* Loads the first image that the driver accepts: one that is older than the architecture refuses
- * its machine code, and compiles the PTX. */
+/* An older driver than the compiler says either, by what it lacks: the architecture, or the format
+ * of the machine code. */
+static gboolean is_unknown_code(CUresult code)
+{
+    return code == CUDA_ERROR_NO_BINARY_FOR_GPU || code == CUDA_ERROR_INVALID_IMAGE;
+}
+
+/* Loads the first image that the driver accepts: one that refuses the machine code compiles the
+ * PTX. */
 static gboolean load_module(DcaeCudaContext *c, int major, int minor, GError **error)
 {
     DcaeCudaImage images[2];
@@ -87,7 +94,7 @@ static gboolean load_module(DcaeCudaContext *c, int major, int minor, GError **e
         if (code == CUDA_SUCCESS)
             return TRUE;
         c->module = NULL;
-        if (i == n - 1 || code != CUDA_ERROR_NO_BINARY_FOR_GPU)
+        if (i == n - 1 || !is_unknown_code(code))
             return dcae_cuda_check(c->cu, code, "cuModuleLoadData", error);
     }
     return FALSE;
