@@ -160,16 +160,31 @@ static void staging_clear(const Instance *self, Staging *s)
     *s = (Staging){0};
 }
 
+static gboolean alloc_pinned(const Instance *self, gsize bytes, guint8 **host, GError **error)
+{
+    CUresult code = self->cu->cuMemAllocHost_v2((void **)host, bytes);
+
+    if (code == CUDA_SUCCESS)
+        return TRUE;
+    *host = NULL;
+    if (code != CUDA_ERROR_OUT_OF_MEMORY)
+        return dcae_cuda_check(self->cu, code, "cuMemAllocHost_v2", error);
+    g_set_error(error, DCAE_ERROR, DCAE_ERROR_MEMORY,
+                "no pinned memory of the host for the frames under way: %" G_GSIZE_FORMAT
+                " MiB wanted; lower batch-size",
+                (bytes >> 20) + 1);
+    return FALSE;
+}
+
 static gboolean staging_grow(const Instance *self, Staging *s, gsize bytes, GError **error)
 {
     if (bytes <= s->bytes)
         return TRUE;
     staging_clear(self, s);
-    if (!CU(self->cu, error, cuMemAllocHost_v2, (void **)&s->host, bytes)) {
-        s->host = NULL;
-        return FALSE;
-    }
-    if (!dcae_cuda_alloc(self->context, bytes, "the frames under way", "", &s->device, error))
+    if (!alloc_pinned(self, bytes, &s->host, error) ||
+        !dcae_cuda_alloc(self->context, bytes, "the frames under way",
+                         "; lower batch-size, or memory-limit, which leaves more to them",
+                         &s->device, error))
         return FALSE;
     s->bytes = bytes;
     return TRUE;
@@ -629,7 +644,8 @@ static gboolean needs_gemm(const Instance *self)
 static gboolean open_memory(Instance *self, GError **error)
 {
     static const char advice[] =
-        "; set memory-limit below that, which cuts the frame into bands, or lower batch-size";
+        "; set memory-limit below what is free with tiling=auto or exact, which cut the frame into "
+        "bands, or lower batch-size";
 
     if (!dcae_cuda_alloc(self->context, self->plan->arena_bytes, "the activations of a frame",
                          advice, &self->arena, error))
