@@ -504,11 +504,11 @@ static const gchar *const frees[] = {
 
 /* Those that this pipeline makes; test_cuda has the others of the backend. */
 static const gchar *const works[] = {
-    "cuCtxCreate_v2",     "cuCtxGetDevice",     "cuDeviceGetAttribute", "cuMemAlloc_v2",
-    "cuMemAllocPitch_v2", "cuMemAllocHost_v2",  "cuMemcpyHtoD_v2",      "cuMemcpyDtoHAsync_v2",
-    "cuMemcpy2DAsync_v2", "cuMemsetD8Async",    "cuModuleLoadData",     "cuModuleGetFunction",
-    "cuFuncSetAttribute", "cuStreamCreate",     "cuStreamWaitEvent",    "cuEventCreate",
-    "cuEventRecord",      "cuEventSynchronize", "cuLaunchKernel",
+    "cuCtxCreate_v2",     "cuCtxGetDevice",    "cuDeviceGetAttribute", "cuMemAlloc_v2",
+    "cuMemAllocPitch_v2", "cuMemAllocHost_v2", "cuMemcpyHtoD_v2",      "cuMemcpyDtoHAsync_v2",
+    "cuMemcpy2DAsync_v2", "cuMemsetD8Async",   "cuModuleLoadData",     "cuModuleGetFunction",
+    "cuStreamCreate",     "cuStreamWaitEvent", "cuEventCreate",        "cuEventRecord",
+    "cuEventSynchronize", "cuLaunchKernel",
 };
 
 /* What GStreamer's plugin calls once in a process doesn't count. */
