@@ -10,50 +10,12 @@
 #include <math.h>
 #include <string.h>
 
-#include "../../cuda/cuda_context.h"
 #include "dcae_tensor.h"
+#include "device.h"
 
 #define WIDTH 37
 #define HEIGHT 7
 #define PIXELS (WIDTH * HEIGHT)
-
-typedef struct {
-    DcaeCudaContext context;
-    GRand *random;
-    GArray *memory;
-} Device;
-
-static void device_open(Device *d, DcaePrecision precision)
-{
-    const DcaeBackendParams params = {.precision = precision, .threads = 1, .device = -1};
-    g_autoptr(GError) error = NULL;
-
-    dcae_cuda_context_open(&d->context, &params, &error);
-    g_assert_no_error(error);
-    g_assert_true(dcae_cuda_enter(&d->context, &error));
-    d->random = g_rand_new_with_seed(7);
-    d->memory = g_array_new(FALSE, FALSE, sizeof(CUdeviceptr));
-}
-
-static void device_close(Device *d)
-{
-    for (guint i = 0; i < d->memory->len; i++)
-        d->context.cu->cuMemFree_v2(g_array_index(d->memory, CUdeviceptr, i));
-    g_array_unref(d->memory);
-    g_rand_free(d->random);
-    dcae_cuda_leave(&d->context);
-    dcae_cuda_context_close(&d->context);
-}
-
-static CUdeviceptr upload(Device *d, gconstpointer data, gsize bytes)
-{
-    CUdeviceptr memory;
-
-    g_assert_cmpint(d->context.cu->cuMemAlloc_v2(&memory, bytes), ==, 0);
-    g_assert_cmpint(d->context.cu->cuMemcpyHtoD_v2(memory, data, bytes), ==, 0);
-    g_array_append_val(d->memory, memory);
-    return memory;
-}
 
 static CUdeviceptr floats(Device *d, guint n)
 {
@@ -61,7 +23,7 @@ static CUdeviceptr floats(Device *d, guint n)
 
     for (guint i = 0; i < n; i++)
         f[i] = (float)g_rand_double_range(d->random, -0.5, 0.5);
-    return upload(d, f, n * sizeof *f);
+    return device_upload(d, f, n * sizeof *f);
 }
 
 /* Numbers from 2^-5 to 1 and their negatives, in both 16-bit types; f32 takes those of bf16. */
@@ -74,26 +36,13 @@ static guint16 number(Device *d)
     return (guint16)((bits & 0x8000) | exponent << digits | (bits >> 3 & ((1u << digits) - 1)));
 }
 
-static float value_of(const Device *d, guint16 bits)
-{
-    guint32 sign = (bits & 0x8000u) << 16, digits = bits & 0x7fffu;
-    guint32 wide = d->context.precision == DCAE_PRECISION_F16 && digits != 0
-                       ? (digits << 13) + (112u << 23)
-                       : digits << 16;
-    float f;
-
-    wide |= sign;
-    memcpy(&f, &wide, sizeof f);
-    return f;
-}
-
 static CUdeviceptr numbers(Device *d, gsize n)
 {
     g_autofree guint16 *numbers = g_new(guint16, n);
 
     for (gsize i = 0; i < n; i++)
         numbers[i] = number(d);
-    return upload(d, numbers, n * sizeof *numbers);
+    return device_upload(d, numbers, n * sizeof *numbers);
 }
 
 /* A plane of random values; low: in two parts. */
@@ -110,25 +59,12 @@ static DcaeKernelRows plane(Device *d, guint channels, gboolean low)
                             .low = low ? (gint)stride / 2 : 0};
 }
 
-static void run(Device *d, DcaeCudaKernelId kernel, guint x, guint y, guint z, guint threads,
-                void *args)
-{
-    void *arguments[] = {args};
-
-    g_assert_cmpint(
-        d->context.cu->cuLaunchKernel(d->context.kernel[kernel], x, y, z, threads, 1, 1,
-                                      dcae_cuda_kernel_shared(kernel, d->context.precision), NULL,
-                                      arguments, NULL),
-        ==, 0);
-}
-
 static guint16 *download(Device *d, const DcaeKernelRows *rows)
 {
     gsize bytes = (gsize)PIXELS * (gsize)rows->pixel_stride * 2;
     guint16 *data = g_malloc(bytes);
 
-    g_assert_cmpint(d->context.cu->cuMemcpyDtoHAsync_v2(data, rows->data, bytes, NULL), ==, 0);
-    g_assert_cmpint(d->context.cu->cuStreamSynchronize(NULL), ==, 0);
+    device_download(d, data, rows->data, bytes);
     return data;
 }
 
@@ -182,12 +118,12 @@ static void check_all_columns(DcaePrecision precision, guint out_c)
     conv.out = norm.in = norm.out = out;
     conv.out.low = norm.in.low = 0;
     guint blocks = norm_blocks(&norm);
-    run(&d, DCAE_KERNEL_CONV_WIDE, tiles * (columns / DCAE_WIDE_TILE_N), 1, 1, DCAE_WIDE_THREADS,
-        &conv);
-    run(&d, DCAE_KERNEL_NORM, blocks, 1, 1, DCAE_THREADS, &norm);
+    device_run(&d, DCAE_KERNEL_CONV_WIDE, tiles * (columns / DCAE_WIDE_TILE_N), 1, 1,
+               DCAE_WIDE_THREADS, &conv);
+    device_run(&d, DCAE_KERNEL_NORM, blocks, 1, 1, DCAE_THREADS, &norm);
     conv.after = norm;
     conv.out.data = conv.after.in.data = conv.after.out.data = other.data;
-    run(&d, DCAE_KERNEL_CONV_WIDE, tiles, 1, 1, DCAE_WIDE_THREADS, &conv);
+    device_run(&d, DCAE_KERNEL_CONV_WIDE, tiles, 1, 1, DCAE_WIDE_THREADS, &conv);
     g_autofree guint16 *separate = download(&d, &out), *fused = download(&d, &other);
     g_assert_cmpmem(separate, (gsize)PIXELS * (gsize)out.pixel_stride * 2, fused,
                     (gsize)PIXELS * (gsize)out.pixel_stride * 2);
@@ -223,9 +159,9 @@ static DcaeKernelRows typed_plane(Device *d, guint channels, float *values)
 
     for (gsize i = 0; i < n; i++) {
         bits[i] = i % stride < channels ? number(d) : 0;
-        values[i] = value_of(d, bits[i]);
+        values[i] = device_value_of(d, bits[i]);
     }
-    rows.data = size_of(d) == 4 ? upload(d, values, n * 4) : upload(d, bits, n * 2);
+    rows.data = size_of(d) == 4 ? device_upload(d, values, n * 4) : device_upload(d, bits, n * 2);
     return rows;
 }
 
@@ -236,14 +172,12 @@ static float *download_values(Device *d, const DcaeKernelRows *rows)
     g_autofree guint16 *bits = NULL;
 
     if (size_of(d) == 4) {
-        g_assert_cmpint(d->context.cu->cuMemcpyDtoHAsync_v2(values, rows->data, n * 4, NULL), ==,
-                        0);
-        g_assert_cmpint(d->context.cu->cuStreamSynchronize(NULL), ==, 0);
+        device_download(d, values, rows->data, n * 4);
         return values;
     }
     bits = download(d, rows);
     for (gsize i = 0; i < n; i++)
-        values[i] = value_of(d, bits[i]);
+        values[i] = device_value_of(d, bits[i]);
     return values;
 }
 
@@ -293,7 +227,7 @@ static void check_attention(DcaePrecision precision, guint dim, guint heads)
     g_autofree float *zeros = g_new0(float, heads *size);
     DcaeKernelAttnSum sum = {.in = typed_plane(&d, 2 * dim * heads, kv),
                              .partial = floats(&d, 3 * heads * size),
-                             .state = upload(&d, zeros, heads * size * 4),
+                             .state = device_upload(&d, zeros, heads * size * 4),
                              .y1 = HEIGHT,
                              .chunk_rows = 3,
                              .chunks = 3,
@@ -308,11 +242,11 @@ static void check_attention(DcaePrecision precision, guint dim, guint heads)
 
     apply.out = apply.in;
     apply.out.data = floats(&d, PIXELS * stride);
-    run(&d, DCAE_KERNEL_ATTN_SUM, 3, heads, tiles * tiles, DCAE_THREADS, &sum);
-    run(&d, DCAE_KERNEL_ATTN_ADD, dcae_ceil_div(heads * size, DCAE_THREADS), 1, 1, DCAE_THREADS,
-        &sum);
-    run(&d, DCAE_KERNEL_ATTN_APPLY, dcae_ceil_div(PIXELS, DCAE_ATTN_PIXELS), heads * tiles, 1,
-        DCAE_THREADS, &apply);
+    device_run(&d, DCAE_KERNEL_ATTN_SUM, 3, heads, tiles * tiles, DCAE_THREADS, &sum);
+    device_run(&d, DCAE_KERNEL_ATTN_ADD, dcae_ceil_div(heads * size, DCAE_THREADS), 1, 1,
+               DCAE_THREADS, &sum);
+    device_run(&d, DCAE_KERNEL_ATTN_APPLY, dcae_ceil_div(PIXELS, DCAE_ATTN_PIXELS), heads * tiles,
+               1, DCAE_THREADS, &apply);
     g_autofree float *got = download_values(&d, &apply.out);
     for (guint head = 0; head < heads; head++) {
         g_autofree double *state = g_new0(double, size);
@@ -350,8 +284,8 @@ static void check_many_channels(DcaePrecision precision, guint channels)
         ones[c] = 1;
     DcaeKernelNorm norm = {.in = typed_plane(&d, channels, in),
                            .residual = typed_plane(&d, channels, residual),
-                           .weight = upload(&d, ones, stride * 4),
-                           .bias = upload(&d, ones, stride * 4),
+                           .weight = device_upload(&d, ones, stride * 4),
+                           .bias = device_upload(&d, ones, stride * 4),
                            .y1 = HEIGHT,
                            .c = (gint)channels,
                            .store_c = (gint)stride};
@@ -359,7 +293,7 @@ static void check_many_channels(DcaePrecision precision, guint channels)
     norm.out = norm.in;
     norm.out.data = floats(&d, PIXELS * stride);
     guint blocks = norm_blocks(&norm);
-    run(&d, DCAE_KERNEL_NORM, blocks, 1, 1, DCAE_THREADS, &norm);
+    device_run(&d, DCAE_KERNEL_NORM, blocks, 1, 1, DCAE_THREADS, &norm);
     g_autofree float *got = download_values(&d, &norm.out);
     for (guint i = 0; i < PIXELS; i++) {
         const gsize at = (gsize)i * stride;
@@ -385,8 +319,8 @@ static void test_many_channels(void)
 
 static void run_few(Device *d, DcaeKernelConv *conv)
 {
-    run(d, DCAE_KERNEL_CONV_FEW, dcae_ceil_div(WIDTH, DCAE_FEW_W),
-        dcae_ceil_div((guint)(conv->y1 - conv->y0), DCAE_FEW_H), 1, DCAE_THREADS, conv);
+    device_run(d, DCAE_KERNEL_CONV_FEW, dcae_ceil_div(WIDTH, DCAE_FEW_W),
+               dcae_ceil_div((guint)(conv->y1 - conv->y0), DCAE_FEW_H), 1, DCAE_THREADS, conv);
 }
 
 /* The same in two bands. */
@@ -421,7 +355,7 @@ static void check_few_norm(DcaePrecision precision, guint in_c)
     conv.store_c = packed ? DCAE_LOW_PACKED : 16;
     conv.out = out;
     guint blocks = norm_blocks(&norm);
-    run(&d, DCAE_KERNEL_NORM, blocks, 1, 1, DCAE_THREADS, &norm);
+    device_run(&d, DCAE_KERNEL_NORM, blocks, 1, 1, DCAE_THREADS, &norm);
     conv.in = norm.out;
     run_few_bands(&d, &conv);
     conv.in = norm.in;
@@ -458,27 +392,28 @@ static void check_few_product(guint in_c, guint out_c, guint y0)
             for (guint c = 0; c < in_c; c++)
                 a[(tap * DCAE_FEW_OUT + n) * k + c] = b[(n * 9 + tap) * in_c + c] = number(&d);
     few.y0 = (gint)y0;
-    few.weight = upload(&d, a, DCAE_FEW_COLUMNS * k * 2);
+    few.weight = device_upload(&d, a, DCAE_FEW_COLUMNS * k * 2);
     few.store_c = DCAE_LOW_PACKED;
     few.out = plane(&d, 3, FALSE);
     few.out.low = DCAE_LOW_PACKED;
     conv = few;
-    conv.weight = upload(&d, b, (gsize)DCAE_MMA_TILE_N * 9 * k * 2);
+    conv.weight = device_upload(&d, b, (gsize)DCAE_MMA_TILE_N * 9 * k * 2);
     conv.columns = DCAE_MMA_TILE_N;
     conv.bias = floats(&d, DCAE_MMA_TILE_N);
     few.bias = conv.bias;
     conv.k = (gint)(9 * in_c);
     conv.products = (gint)(HEIGHT - y0) * WIDTH;
-    conv.out.data = upload(&d, b, PIXELS * 32);
+    conv.out.data = device_upload(&d, b, PIXELS * 32);
     run_few(&d, &few);
-    run(&d, DCAE_KERNEL_CONV, dcae_ceil_div((guint)conv.products, DCAE_MMA_TILE_M), 1, 1,
-        DCAE_MMA_THREADS, &conv);
+    device_run(&d, DCAE_KERNEL_CONV, dcae_ceil_div((guint)conv.products, DCAE_MMA_TILE_M), 1, 1,
+               DCAE_MMA_THREADS, &conv);
     g_autofree guint16 *got = download(&d, &few.out), *wanted = download(&d, &conv.out);
     for (guint i = y0 * WIDTH; i < PIXELS; i++)
         for (guint c = 0; c < out_c; c++) {
             guint at = i * 16 + c;
-            float g = value_of(&d, got[at]) + value_of(&d, got[at + DCAE_LOW_PACKED]);
-            float w = value_of(&d, wanted[at]) + value_of(&d, wanted[at + DCAE_LOW_PACKED]);
+            float g = device_value_of(&d, got[at]) + device_value_of(&d, got[at + DCAE_LOW_PACKED]);
+            float w =
+                device_value_of(&d, wanted[at]) + device_value_of(&d, wanted[at + DCAE_LOW_PACKED]);
             /* two parts have 16 bits; sums of about a thousand terms below 1 in another order */
             g_assert_cmpfloat(fabsf(g - w), <, 1e-3f + 2e-5f * fabsf(w));
         }
@@ -495,6 +430,7 @@ static void test_few_product(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+    device_forget_coverage();
     g_test_add_func("/forms/all-columns", test_all_columns);
     g_test_add_func("/forms/attention", test_attention);
     g_test_add_func("/forms/many-channels", test_many_channels);
