@@ -310,14 +310,15 @@ static gboolean measure(DcaeCodec *codec, int direction, const Frames *frames,
         qsort(times, runs, sizeof *times, compare_doubles);
         median = times[runs / 2];
         p95 = times[MIN(runs - 1, runs * 95 / 100)];
-        printf(options->csv
-                   ? "%s,%s,%s,%u,%u,%s,%u,%d,%.2f,%.2f,%.3f,%.1f\n"
-                   : "%s on %s (%s), %ux%u, tiling %s, batch %u, threads %d: median %.2f ms, "
-                     "95th percentile %.2f ms, %.3f frames/s, %.1f GFLOP/s\n",
-               choice_name(directions, direction), dcae_codec_backend(codec),
-               options->isa ? options->isa : "best", plan->width, plan->height,
-               choice_name(tilings, plan->tiling), frames->n, options->threads, median, p95,
-               1000.0 * frames->n / median, flop * frames->n / median * 1e-6);
+        printf(
+            options->csv
+                ? "%s,%s,%s,%u,%u,%s,%u,%d,%.2f,%.2f,%.3f,%.1f\n"
+                : "%s on %s (at most %s), %ux%u, tiling %s, batch %u, threads %d (0: all): median "
+                  "%.2f ms, 95th percentile %.2f ms, %.3f frames/s, %.1f GFLOP/s\n",
+            choice_name(directions, direction), dcae_codec_backend(codec),
+            options->isa ? options->isa : "best", plan->width, plan->height,
+            choice_name(tilings, plan->tiling), frames->n, options->threads, median, p95,
+            1000.0 * frames->n / median, flop * frames->n / median * 1e-6);
     }
     g_free(sums);
     g_free(times);
@@ -366,7 +367,8 @@ static gboolean run_plan(const Options *options, char **args)
 static gboolean run_bench(const Options *options, char **args)
 {
     if (options->csv)
-        puts("direction,backend,isa,width,height,tiling,batch,threads,median_ms,p95_ms,fps,gflops");
+        puts("direction,backend,max_isa,width,height,tiling,batch,threads,median_ms,p95_ms,fps,"
+             "gflops");
     return for_each_direction(options, args, TRUE);
 }
 
@@ -390,7 +392,7 @@ static gboolean parse_options(int *argc, char ***argv, Options *o)
          "D"},
         {"backend", 0, 0, G_OPTION_ARG_STRING, &o->backend, "auto, cpu, cuda", "B"},
         {"precision", 0, 0, G_OPTION_ARG_STRING, &o->precision, "auto, f32, bf16, f16", "P"},
-        {"isa", 0, 0, G_OPTION_ARG_STRING, &o->isa, "best, generic, avx2, avx512", "I"},
+        {"isa", 0, 0, G_OPTION_ARG_STRING, &o->isa, "at most: best, generic, avx2, avx512", "I"},
         {"threads", 0, 0, G_OPTION_ARG_INT, &o->threads, "CPU threads; 0, the default: all", "N"},
         {"tiling", 0, 0, G_OPTION_ARG_STRING, &o->tiling, "auto, off, exact, blend", "T"},
         {"tile", 0, 0, G_OPTION_ARG_INT, &o->tile, "tile of blend in pixels; default 512", "N"},

@@ -101,10 +101,6 @@ VEC_INLINE vec vec_div(vec a, vec b)
 {
     return _mm512_div_ps(a, b);
 }
-VEC_INLINE vec vec_sqrt(vec a)
-{
-    return _mm512_sqrt_ps(a);
-}
 VEC_INLINE vec vec_fma(vec a, vec b, vec c)
 {
     return _mm512_fmadd_ps(a, b, c);
@@ -260,10 +256,6 @@ VEC_INLINE vec vec_div(vec a, vec b)
 {
     return _mm256_div_ps(a, b);
 }
-VEC_INLINE vec vec_sqrt(vec a)
-{
-    return _mm256_sqrt_ps(a);
-}
 VEC_INLINE vec vec_fma(vec a, vec b, vec c)
 {
     return _mm256_fmadd_ps(a, b, c);
@@ -380,10 +372,6 @@ VEC_INLINE vec vec_div(vec a, vec b)
 {
     return VEC_PAIR(_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi));
 }
-VEC_INLINE vec vec_sqrt(vec a)
-{
-    return VEC_PAIR(_mm256_sqrt_ps(a.lo), _mm256_sqrt_ps(a.hi));
-}
 VEC_INLINE vec vec_fma(vec a, vec b, vec c)
 {
     return VEC_PAIR(_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi));
@@ -495,12 +483,6 @@ VEC_INLINE vec vec_mul(vec a, vec b)
 VEC_INLINE vec vec_div(vec a, vec b)
 {
     return a / b;
-}
-VEC_INLINE vec vec_sqrt(vec a)
-{
-    for (int i = 0; i < 4; i++)
-        a[i] = __builtin_sqrtf(a[i]);
-    return a;
 }
 VEC_INLINE vec vec_fma(vec a, vec b, vec c)
 {
