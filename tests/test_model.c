@@ -397,7 +397,8 @@ static void test_bad_files(void)
     gsize size = strlen(good);
     open_fails("", NULL, NULL, DCAE_ERROR_NOT_FOUND, "no model", NULL);
     open_fails(NULL, NULL, NULL, DCAE_ERROR_NOT_FOUND, "no model", NULL);
-    open_fails(path, NULL, NULL, DCAE_ERROR_NOT_FOUND, path, "neither a file, nor a directory", NULL);
+    open_fails(path, NULL, NULL, DCAE_ERROR_NOT_FOUND, path, "neither a file, nor a directory",
+               NULL);
     test_write(path, "", 0);
     open_fails(path, NULL, NULL, DCAE_ERROR_FORMAT, path, "only 0 bytes", NULL);
     test_write(path, "\2\0\0\0\0\0\0", 7);

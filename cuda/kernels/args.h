@@ -28,12 +28,13 @@ typedef uint64_t DcaePointer;
 #define DCAE_WIDE_TILE_N 256
 #define DCAE_WIDE_THREADS 256
 #define DCAE_WIDE_STAGES 3
-/* Of CONV_ADD, which has DCAE_MMA_TILE_N columns and DCAE_MMA_THREADS: each thread adds one group of
- * four columns, so that the few pixels of a split product make many blocks. */
+/* Of CONV_ADD, which has DCAE_MMA_TILE_N columns and DCAE_MMA_THREADS: each thread adds one group
+ * of four columns, so that the few pixels of a split product make many blocks. */
 #define DCAE_ADD_TILE_M 4
 /* CONV_WIDE with the norm of all columns: so many fit the registers of a warp. */
 #define DCAE_ALL_COLUMNS 512
-/* CONV_FEW, of convolutions without activation: output pixels of a block, most channels in and out, columns (taps × channels out). */
+/* CONV_FEW, of convolutions without activation: output pixels of a block, most channels in and out,
+ * columns (taps × channels out). */
 #define DCAE_FEW_W 30
 #define DCAE_FEW_H 6
 #define DCAE_FEW_IN 128
@@ -107,7 +108,7 @@ typedef struct {
      * whole tiles][columns]. */
     int splits;
     DcaePointer partial; /* 0 where splits is 1 */
-    int filled;          /* columns that are more than padding, in eights: the others have no parts */
+    int filled; /* columns that are more than padding, in eights: the others have no parts */
 
     /* CONV_WIDE of up to DCAE_ALL_COLUMNS columns: a block makes all tiles of its pixels and then
      * this norm of them, whose values it has just written. out.data is 0 where there is none. */

@@ -29,8 +29,8 @@ VEC_INLINE vec tile_step(vec a, vec b, vec sum, const int words)
 }
 
 /* c[rows][vecs·VEC_WIDTH] = (add ? c : 0) + a[rows][k] · b[k][vecs·VEC_WIDTH]. rows, vecs and words
- * are constants where this is inlined; k · pace floats from next on are prefetched. Three rows share
- * a pointer: more pointers, or derived ones, are spilled. */
+ * are constants where this is inlined; k · pace floats from next on are prefetched. Three rows
+ * share a pointer: more pointers, or derived ones, are spilled. */
 VEC_INLINE void tile_product(const float *a, size_t a_stride, const float *b, size_t k, float *c,
                              size_t c_stride, int add, const float *next, size_t pace,
                              const int rows, const int vecs, const int words)
