@@ -12,6 +12,8 @@
 
 #include "../cuda/cuda_launch.h"
 #include "cpu/cpu_kernels.h"
+#include "golden_case.h"
+#include "small_program.h"
 
 /* Inputs and weights are numbers of bf16, which all precisions hold exactly. So in 16 bit the
  * result is rounded once, by a relative 1.7e-3 in bf16 and 2.1e-4 in f16 on average, and twice
@@ -168,56 +170,14 @@ static DcaeModel *make_model(const DcaeLayer *layer, GRand *rand)
 
 /* ---- programs: latent in, the op, latent out */
 
-typedef struct {
-    DcaeProgram program;
-    DcaeValue values[6];
-    DcaeOp ops[10];
-    guint in_c, in_h, in_w, out_c, out_h, out_w; /* latents read and written */
-    DcaeLatentFormat format[2];
-} Small;
-
-static guint add_value(Small *s, guint h, guint w, guint c)
-{
-    s->values[s->program.n_values] = (DcaeValue){.h = h, .w = w, .c = c};
-    return s->program.n_values++;
-}
-
-static DcaeOp *add_op(Small *s, DcaeOpKind kind)
-{
-    DcaeOp *op = &s->ops[s->program.n_ops++];
-
-    *op = (DcaeOp){.kind = kind,
-                   .layer_index = G_MAXUINT,
-                   .label = dcae_op_kind_name(kind),
-                   .in = DCAE_NO_VALUE,
-                   .out = DCAE_NO_VALUE,
-                   .residual = DCAE_NO_VALUE,
-                   .state = DCAE_NO_VALUE,
-                   .above = DCAE_NO_VALUE,
-                   .left = DCAE_NO_VALUE,
-                   .scale = 1};
-    return op;
-}
-
 /* Fills a value from the latent's upper left corner. */
 static void add_input(Small *s, guint value)
 {
-    DcaeOp *op = add_op(s, DCAE_OP_LATENT_IN);
+    DcaeOp *op = small_op(s, DCAE_OP_LATENT_IN);
 
     op->out = value;
     op->frame_w = s->in_w;
     op->frame_h = s->in_h;
-}
-
-static void add_output(Small *s, guint value)
-{
-    DcaeOp *op = add_op(s, DCAE_OP_LATENT_OUT);
-    const DcaeValue *v = &s->values[value];
-
-    op->in = value;
-    s->out_c = v->c;
-    s->out_h = op->frame_h = op->out_h = v->h;
-    s->out_w = op->frame_w = op->out_w = v->w;
 }
 
 /* A plane of four times the pixels, of which one goes into the latent, to be overwritten: beside
@@ -225,17 +185,17 @@ static void add_output(Small *s, guint value)
  * parts. */
 static void add_big_plane(Small *s)
 {
-    guint value = add_value(s, s->in_h, s->in_w, 1);
+    guint value = small_value(s, s->in_h, s->in_w, 1);
 
     add_input(s, value);
-    add_output(s, value);
+    small_output(s, value);
     s->ops[s->program.n_ops - 1].out_h = s->ops[s->program.n_ops - 1].out_w = 1;
 }
 
+/* A latent of four times the pixels of what the op works on. */
 static void begin(Small *s, guint h, guint w, guint c)
 {
-    *s = (Small){.in_c = c, .in_h = 2 * h, .in_w = 2 * w};
-    s->program = (DcaeProgram){.values = s->values, .ops = s->ops};
+    small_begin(s, 2 * h, 2 * w, c);
 }
 
 /* Channels of the values that an op reads and writes, and its first ones of them. */
@@ -253,14 +213,14 @@ static void make_layer(Small *s, const Channels *c, DcaeLayer *layer, guint h, g
     begin(s, MAX(h, in_h), MAX(w, in_w), MAX(c->in_c, c->out_c));
     if (deep)
         add_big_plane(s);
-    guint in = add_value(s, in_h, in_w, c->in_c), out = add_value(s, h, w, c->out_c);
+    guint in = small_value(s, in_h, in_w, c->in_c), out = small_value(s, h, w, c->out_c);
     add_input(s, in);
     if (c->out_c > layer->out_c)
         add_input(s, out); /* the op writes some of the channels */
-    guint residual = layer->residual ? add_value(s, h, w, layer->out_c) : DCAE_NO_VALUE;
+    guint residual = layer->residual ? small_value(s, h, w, layer->out_c) : DCAE_NO_VALUE;
     if (layer->residual)
         add_input(s, residual);
-    DcaeOp *op = add_op(s, layer->kind);
+    DcaeOp *op = small_op(s, layer->kind);
     op->layer = layer;
     op->layer_index = 0;
     op->label = layer->label;
@@ -271,20 +231,20 @@ static void make_layer(Small *s, const Channels *c, DcaeLayer *layer, guint h, g
     op->residual = residual;
     s->program.layers = layer;
     s->program.n_layers = 1;
-    add_output(s, out);
+    small_output(s, out);
 }
 
 /* k, v and q of one latent -> attention. */
 static void make_attention(Small *s, guint heads, guint d, guint h, guint w)
 {
     begin(s, h, w, 3 * heads * d);
-    guint in = add_value(s, h, w, 3 * heads * d), state = add_value(s, heads, d + 1, d);
-    guint out = add_value(s, h, w, heads * d);
+    guint in = small_value(s, h, w, 3 * heads * d), state = small_value(s, heads, d + 1, d);
+    guint out = small_value(s, h, w, heads * d);
 
     add_input(s, in);
     s->values[state].state = TRUE;
     for (int apply = 0; apply < 2; apply++) {
-        DcaeOp *op = add_op(s, apply ? DCAE_OP_ATTN_APPLY : DCAE_OP_ATTN_SUM);
+        DcaeOp *op = small_op(s, apply ? DCAE_OP_ATTN_APPLY : DCAE_OP_ATTN_SUM);
         op->in = in;
         op->in_c0 = apply ? 2 * heads * d : 0;
         op->heads = heads;
@@ -292,7 +252,7 @@ static void make_attention(Small *s, guint heads, guint d, guint h, guint w)
         op->state = state;
         op->out = apply ? out : DCAE_NO_VALUE;
     }
-    add_output(s, out);
+    small_output(s, out);
 }
 
 /* ---- running */
@@ -368,18 +328,6 @@ static float *run(const Small *s, DcaeModel *model, const Way *way, float *in)
     return out;
 }
 
-static double relative_error(const float *got, const float *wanted, gsize n)
-{
-    double error = 0, norm = 0;
-
-    for (gsize i = 0; i < n; i++) {
-        double d = (double)got[i] - wanted[i];
-        error += d * d;
-        norm += (double)wanted[i] * wanted[i];
-    }
-    return sqrt(error / MAX(norm, 1e-30));
-}
-
 #define RANDOM "a random layer"
 
 /* Largest error of the ops of a kind, for the log. */
@@ -397,7 +345,7 @@ static void compare(const Small *s, DcaeModel *model, const char *what, DcaeOpKi
             continue;
         gint64 start = g_get_monotonic_time();
         g_autofree float *got = run(s, model, &ways[i], in);
-        double error = relative_error(got, wanted, out_floats(s)), most = ways[i].max_error;
+        double error = golden_error(got, wanted, out_floats(s)), most = ways[i].max_error;
         if (strcmp(what, RANDOM) == 0)
             most = MAX(most, MAX_ERROR_F32_RANDOM);
         worst[kind][i] = MAX(worst[kind][i], error);
@@ -726,9 +674,9 @@ static void test_latents(void)
         DcaeLatentFormat formats[2] = {(DcaeLatentFormat)(i % 3), (DcaeLatentFormat)(i / 3 % 3)};
         Small s;
         begin(&s, 5, 7, channels[i % 3]);
-        guint value = add_value(&s, 5, 7, channels[i % 3]);
+        guint value = small_value(&s, 5, 7, channels[i % 3]);
         add_input(&s, value);
-        add_output(&s, value);
+        small_output(&s, value);
         gsize n = out_floats(&s) * sizeof(float);
         g_autofree float *in = random_input(rand, &s), *wanted = NULL, *got = NULL;
         if (formats[0] != DCAE_LATENT_F32)
@@ -794,10 +742,10 @@ static void make_picture_program(Small *s, gboolean encode, guint variant)
     guint h = inner ? 4 : PICTURE_H + 3, w = inner ? 6 : PICTURE_W + 3;
 
     begin(s, h, w, 3);
-    guint value = add_value(s, h, w, 3);
+    guint value = small_value(s, h, w, 3);
     if (!encode)
         add_input(s, value);
-    DcaeOp *op = add_op(s, encode ? DCAE_OP_PIXELS_IN : DCAE_OP_PIXELS_OUT);
+    DcaeOp *op = small_op(s, encode ? DCAE_OP_PIXELS_IN : DCAE_OP_PIXELS_OUT);
     op->in = encode ? DCAE_NO_VALUE : value;
     op->out = encode ? value : DCAE_NO_VALUE;
     op->frame_x = inner ? 6 : 0;
@@ -808,7 +756,7 @@ static void make_picture_program(Small *s, gboolean encode, guint variant)
     op->out_h = MIN(h, PICTURE_H - op->frame_y);
     op->pad = variant / 2 % 2 ? DCAE_PAD_ZERO : DCAE_PAD_EXTEND;
     if (encode)
-        add_output(s, value);
+        small_output(s, value);
 }
 
 static void check_encode(const PictureKind *kind, guint variant, DcaeModel *model, GRand *rand)
@@ -827,7 +775,7 @@ static void check_encode(const PictureKind *kind, guint variant, DcaeModel *mode
     out.latent.data = got;
     for (guint i = 0; i < G_N_ELEMENTS(ways); i++) {
         run_views(&s, model, &ways[i], &in, &out);
-        g_assert_cmpfloat(relative_error(got, wanted, n), <=, ways[i].max_error);
+        g_assert_cmpfloat(golden_error(got, wanted, n), <=, ways[i].max_error);
     }
 }
 
@@ -883,20 +831,20 @@ static void test_blend(void)
         Small s;
         begin(&s, 10, 12, c);
         add_big_plane(&s);
-        guint above = add_value(&s, 6, 9, c), left = add_value(&s, 7, 7, c),
-              tile = add_value(&s, 8, 10, c);
+        guint above = small_value(&s, 6, 9, c), left = small_value(&s, 7, 7, c),
+              tile = small_value(&s, 8, 10, c);
         add_input(&s, above);
         s.ops[s.program.n_ops - 1].frame_x = 3;
         add_input(&s, left);
         s.ops[s.program.n_ops - 1].frame_y = 2;
         add_input(&s, tile);
-        DcaeOp *op = add_op(&s, DCAE_OP_BLEND);
+        DcaeOp *op = small_op(&s, DCAE_OP_BLEND);
         op->in = op->out = tile;
         op->above = i % 3 != 1 ? above : DCAE_NO_VALUE;
         op->left = i % 3 != 0 ? left : DCAE_NO_VALUE;
         op->blend_h = 3;
         op->blend_w = 4;
-        add_output(&s, tile);
+        small_output(&s, tile);
         compare(&s, model, "blend", DCAE_OP_BLEND, all);
     }
     dcae_model_unref(model);

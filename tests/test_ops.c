@@ -13,6 +13,7 @@
 #include "dcae_tiling.h"
 #include "definitions.h"
 #include "emulated.h"
+#include "small_program.h"
 
 /* Relative L2 error of one op in f32. Sums of up to a few hundred products err by 1e-7 to 1e-6,
  * Winograd by up to 2e-6, in large tiles by up to 5e-6; a wrong tap or channel by more than 1e-3.
@@ -68,35 +69,6 @@ static guint make_ways(Way ways[MAX_WAYS])
 
 /* ---- small programs */
 
-typedef struct {
-    DcaeProgram program;
-    DcaeValue values[8];
-    DcaeOp ops[8];
-    guint in_c, in_h, in_w, out_c, out_h, out_w; /* latents read and written */
-} Small;
-
-static guint small_value(Small *s, guint h, guint w, guint c)
-{
-    s->values[s->program.n_values] = (DcaeValue){.h = h, .w = w, .c = c};
-    return s->program.n_values++;
-}
-
-static DcaeOp *small_op(Small *s, DcaeOpKind kind)
-{
-    DcaeOp *op = &s->ops[s->program.n_ops++];
-    *op = (DcaeOp){.kind = kind,
-                   .layer_index = G_MAXUINT,
-                   .label = dcae_op_kind_name(kind),
-                   .in = DCAE_NO_VALUE,
-                   .out = DCAE_NO_VALUE,
-                   .residual = DCAE_NO_VALUE,
-                   .state = DCAE_NO_VALUE,
-                   .above = DCAE_NO_VALUE,
-                   .left = DCAE_NO_VALUE,
-                   .scale = 1};
-    return op;
-}
-
 /* A value that is read from the latent at (x, y). */
 static guint small_input(Small *s, guint x, guint y, guint h, guint w, guint c)
 {
@@ -107,22 +79,6 @@ static guint small_input(Small *s, guint x, guint y, guint h, guint w, guint c)
     op->frame_w = s->in_w;
     op->frame_h = s->in_h;
     return op->out;
-}
-
-static void small_output(Small *s, guint value)
-{
-    DcaeOp *op = small_op(s, DCAE_OP_LATENT_OUT);
-    const DcaeValue *v = &s->values[value];
-    op->in = value;
-    s->out_c = v->c;
-    s->out_h = op->frame_h = op->out_h = v->h;
-    s->out_w = op->frame_w = op->out_w = v->w;
-}
-
-static void small_begin(Small *s, guint h, guint w, guint c)
-{
-    *s = (Small){.in_c = c, .in_h = h, .in_w = w};
-    s->program = (DcaeProgram){.values = s->values, .ops = s->ops};
 }
 
 /* `layer` on an h × w picture. The residual is the input's first channels. */
