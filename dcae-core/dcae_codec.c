@@ -45,6 +45,19 @@ static DcaeIsa pick_isa(DcaeIsa max_isa)
     return max_isa == DCAE_ISA_BEST ? best : MIN(best, max_isa);
 }
 
+/* Settings that a backend doesn't look at, or reads the same way, must not keep two codecs from
+ * sharing their weights: a context has its device, and any device is the first one. */
+static void settle_params(DcaeBackendParams *params, const DcaeBackend *backend)
+{
+    if (backend == &dcae_cuda_backend) {
+        params->isa = DCAE_ISA_GENERIC;
+        params->device = params->cuda_context != NULL ? -1 : MAX(params->device, 0);
+    } else {
+        params->device = -1;
+        params->cuda_context = NULL;
+    }
+}
+
 static gboolean try_backend(DcaeCodec *codec, const DcaeBackend *backend, DcaePrecision precision,
                             GError **error)
 {
@@ -53,6 +66,7 @@ static gboolean try_backend(DcaeCodec *codec, const DcaeBackend *backend, DcaePr
     params.precision = precision != DCAE_PRECISION_AUTO ? precision
                        : backend == &dcae_cuda_backend  ? DCAE_PRECISION_BF16
                                                         : DCAE_PRECISION_F32;
+    settle_params(&params, backend);
     if (!backend->probe(&params, error))
         return FALSE;
     codec->backend = backend;

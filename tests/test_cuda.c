@@ -893,6 +893,129 @@ static void test_device_memory(void)
     golden_free(c);
 }
 
+/* Any device and its number, a context with and without a number, any instruction set: each pair
+ * packs and uploads its weights once. */
+static void test_shared_weights(void)
+{
+    GoldenCase *c = golden_load("first-empty-original");
+    const DcaeCudaDriver *cu = dcae_cuda_driver(NULL);
+    CUcontext context;
+
+    cu->cuDevicePrimaryCtxRetain(&context, 0);
+    for (guint i = 0; i < 2; i++) {
+        DcaeCodecParams params = {.model = c->model,
+                                  .backend = DCAE_BACKEND_CUDA,
+                                  .threads = 1,
+                                  .cuda_context = i == 1 ? context : NULL};
+        g_autoptr(GError) error = NULL;
+        GpusimCounters counters;
+
+        DcaeCodec *any = dcae_codec_new(&params, &error);
+        g_assert_no_error(error);
+        sim.reset();
+        params.device = 1;
+        params.max_isa = DCAE_ISA_GENERIC;
+        DcaeCodec *first = dcae_codec_new(&params, &error);
+        g_assert_no_error(error);
+        sim.counters(&counters);
+        g_assert_cmpuint(counters.host_to_device, ==, 0);
+        dcae_codec_free(first);
+        params.precision = DCAE_PRECISION_F16; /* these are others */
+        first = dcae_codec_new(&params, &error);
+        g_assert_no_error(error);
+        sim.counters(&counters);
+        g_assert_cmpuint(counters.host_to_device, >, 0);
+        dcae_codec_free(first);
+        dcae_codec_free(any);
+    }
+    cu->cuDevicePrimaryCtxRelease_v2(0);
+    check_sim();
+    golden_free(c);
+}
+
+/* A neighbour's frame in device memory: what it holds before the neighbour's copy ran, and after.
+ */
+typedef struct {
+    CUdeviceptr memory;
+    guint8 *fresh; /* pinned: copies from it run late */
+    gsize bytes;
+} Late;
+
+static void late_open(const DcaeCudaDriver *cu, Late *late, const void *fresh, gsize bytes)
+{
+    g_autofree guint8 *old = g_malloc0(bytes);
+
+    late->bytes = bytes;
+    cu->cuMemAlloc_v2(&late->memory, bytes);
+    cu->cuMemAllocHost_v2((void **)&late->fresh, bytes);
+    memcpy(late->fresh, fresh, bytes);
+    cu->cuMemcpyHtoD_v2(late->memory, old, bytes);
+}
+
+/* On the default stream, as of a neighbour that doesn't wait for it. */
+static void late_copy(const DcaeCudaDriver *cu, const Late *late)
+{
+    cu->cuMemcpyHtoDAsync_v2(late->memory, late->fresh, late->bytes, NULL);
+}
+
+static void late_close(const DcaeCudaDriver *cu, Late *late)
+{
+    cu->cuMemFree_v2(late->memory);
+    cu->cuMemFreeHost(late->fresh);
+}
+
+/* What the default stream has still to do with a frame's memory comes before the run: writing the
+ * picture that it reads, or using the memory that it writes. */
+static void test_waits_for_neighbours(gconstpointer data)
+{
+    gboolean on_input = GPOINTER_TO_INT(data) == 0;
+    GoldenCase *c = golden_load("first-empty-original");
+    const DcaeCudaDriver *cu = dcae_cuda_driver(NULL);
+    guint8 pixels[FLIGHT_SIZE * FLIGHT_SIZE * 3];
+    float wanted[1024] = {0}, got[1024] = {0};
+    DcaeImage image = flight_image(pixels);
+    DcaeLatent latent = {.data = wanted};
+    DcaeGeometry g = {.width = FLIGHT_SIZE, .height = FLIGHT_SIZE};
+    CodecWay way = {DCAE_BACKEND_CUDA, DCAE_PRECISION_F32};
+    g_autoptr(GError) error = NULL;
+    CUcontext context;
+    Late late;
+
+    for (guint i = 0; i < sizeof pixels; i++)
+        pixels[i] = (guint8)(i * 37);
+    sim.reset();
+    g_assert_true(run_codec(c->model, DCAE_ENCODE, way, &g, &image, &latent, NULL));
+    gsize bytes = (gsize)latent.c * latent.h * latent.w * sizeof(float);
+    DcaeCodec *codec = open_codec(c->model, DCAE_ENCODE, way, &g, &error);
+    g_assert_no_error(error);
+    cu->cuDevicePrimaryCtxRetain(&context, 0);
+    cu->cuCtxPushCurrent_v2(context);
+    late_open(cu, &late, on_input ? (void *)pixels : (void *)got, on_input ? sizeof pixels : bytes);
+    latent.data = got;
+    if (on_input) {
+        image.memory = DCAE_MEMORY_CUDA;
+        for (guint i = 0; i < 3; i++)
+            image.component[i].data = (guint8 *)late.memory + i;
+    } else {
+        latent.memory = DCAE_MEMORY_CUDA;
+        latent.data = (void *)late.memory;
+    }
+    late_copy(cu, &late);
+    dcae_codec_run(codec, &image, &latent, 1, &error);
+    g_assert_no_error(error);
+    if (!on_input) {
+        cu->cuMemcpyDtoHAsync_v2(got, late.memory, bytes, NULL);
+        cu->cuStreamSynchronize(NULL);
+    }
+    g_assert_cmpmem(got, bytes, wanted, bytes);
+    late_close(cu, &late);
+    cu->cuCtxPopCurrent_v2(NULL);
+    cu->cuDevicePrimaryCtxRelease_v2(0);
+    dcae_codec_free(codec);
+    check_sim();
+    golden_free(c);
+}
+
 /* Out of memory says how much was wanted and what helps. */
 static void test_out_of_memory(void)
 {
@@ -1016,6 +1139,11 @@ int main(int argc, char **argv)
     g_test_add_func("/flights", test_flights);
     g_test_add_func("/wide", test_wide);
     add_stand_in_test("/device-memory", test_device_memory);
+    add_stand_in_test("/shared-weights", test_shared_weights);
+    g_test_add_data_func("/waits-for-neighbours/input", GINT_TO_POINTER(0),
+                         test_waits_for_neighbours);
+    g_test_add_data_func("/waits-for-neighbours/output", GINT_TO_POINTER(1),
+                         test_waits_for_neighbours);
     add_stand_in_test("/out-of-memory", test_out_of_memory);
     add_stand_in_test("/half-of-memory", test_half_of_memory);
     add_stand_in_test("/blas-failures", test_blas_failures);
