@@ -318,12 +318,33 @@ def write_directory(path, config, tensors, args):
         json.dump({"metadata": {"total_size": total}, "weight_map": index}, out, indent=2)
 
 
+def check_stages(config):
+    """What is wrong with the lists of stages, as the library says it; None where nothing is."""
+    n = len(config["encoder_block_out_channels"])
+    for key, value in config.items():
+        if isinstance(value, list) and len(value) != n:
+            return f"'{key}' has {len(value)} entries, but 'encoder_block_out_channels' has {n}"
+    for side in ("encoder", "decoder"):
+        key = side + "_layers_per_block"
+        if n < 2 and not config[key][0]:
+            return f"'{key}' leaves the only stage empty"
+        for i, layers in enumerate(config[key]):
+            if not layers and 0 < i < n - 1:
+                return (f"'{key}' has 0 for stage {i}, but only the first and the last stage may "
+                        "be empty")
+    return None
+
+
 def load_config(name):
     if name in RELEASED:
         return {**DEFAULTS, **RELEASED[name]}
     with open(name) as file:
         given = json.load(file)
-    return {**DEFAULTS, **{k: v for k, v in given.items() if k in DEFAULTS}}
+    config = {**DEFAULTS, **{k: v for k, v in given.items() if k in DEFAULTS}}
+    fault = check_stages(config)
+    if fault:
+        sys.exit(f"{name}: {fault}")
+    return config
 
 
 def main():
