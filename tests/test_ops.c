@@ -241,13 +241,14 @@ static DcaeModel *open_model(const char *name)
     return model;
 }
 
-static DcaeProgram *model_program(DcaeModel *model, DcaeDirection direction)
+/* For latents of n × n pixels. */
+static DcaeProgram *model_program(DcaeModel *model, DcaeDirection direction, guint n)
 {
     const DcaeModelInfo *info = dcae_model_info(model);
-    DcaeGeometry wanted = {.width = info->ratio * 2, .height = info->ratio * 2}, geometry;
+    DcaeGeometry wanted = {.width = info->ratio * n, .height = info->ratio * n}, geometry;
     g_autoptr(GError) error = NULL;
     if (direction == DCAE_DECODE)
-        wanted = (DcaeGeometry){.latent_width = 2, .latent_height = 2};
+        wanted = (DcaeGeometry){.latent_width = n, .latent_height = n};
     dcae_tiling_resolve(direction, info->ratio, info->latent_channels, info->channel_prefix,
                         &wanted, &geometry, &error);
     g_assert_no_error(error);
@@ -388,7 +389,7 @@ static void test_layers(gconstpointer name)
     for (guint w = 0; w < n_ways; w++) {
         double worst[DCAE_N_OP_KINDS] = {0};
         for (DcaeDirection d = DCAE_ENCODE; d <= DCAE_DECODE; d++) {
-            DcaeProgram *program = model_program(model, d);
+            DcaeProgram *program = model_program(model, d, 2);
             for (guint i = 0; i < program->n_layers; i++) {
                 DcaeLayer *l = &program->layers[i];
                 worst[l->kind] = MAX(worst[l->kind], check_layer(model, l, &ways[w], rand));
@@ -639,7 +640,7 @@ static void test_cancel(void)
     Way way = strongest();
     DcaeModel *model = open_model("res-shuffle");
     GCancellable *cancellable = g_cancellable_new();
-    DcaeProgram *program = model_program(model, DCAE_ENCODE);
+    DcaeProgram *program = model_program(model, DCAE_ENCODE, 2);
     DcaeView in_view[BATCH] = {{{0}}}, out_view[BATCH] = {{{0}}};
     Run run = {0};
     g_autoptr(GError) error = NULL;
@@ -668,7 +669,7 @@ static void note_progress(const char *stage, double fraction, void *data)
 static void test_prepare(void)
 {
     DcaeModel *model = open_model("res-shuffle");
-    DcaeProgram *program = model_program(model, DCAE_DECODE);
+    DcaeProgram *program = model_program(model, DCAE_DECODE, 2);
     double last = 0;
     DcaeBackendParams params = {.precision = DCAE_PRECISION_F32,
                                 .threads = 3,
@@ -743,7 +744,7 @@ static void test_row_align(void)
     for (gsize n = 0; n < G_N_ELEMENTS(names); n++) {
         DcaeModel *model = open_model(names[n]);
         for (DcaeDirection d = DCAE_ENCODE; d <= DCAE_DECODE; d++) {
-            DcaeProgram *program = model_program(model, d);
+            DcaeProgram *program = model_program(model, d, 2);
             for (guint i = 0; i < program->n_layers; i++) {
                 const DcaeLayer *l = &program->layers[i];
                 Borders first = borders_of(&ways[0], l);
@@ -761,6 +762,51 @@ static void test_row_align(void)
         dcae_model_unref(model);
     }
     g_assert_cmpuint(shifted, >, 0);
+}
+
+static DcaeRows rows_of(const DcaeProgram *program, guint value)
+{
+    const DcaeValue *v = value != DCAE_NO_VALUE ? &program->values[value] : NULL;
+    return v ? (DcaeRows){.h = v->h, .w = v->w, .c = v->c} : (DcaeRows){0};
+}
+
+/* Bands that the planner takes for as fast as whole frames have a task for each thread. */
+static void check_free_rows(const DcaeProgram *program, const DcaeOp *op, guint threads)
+{
+    const DcaeCpuKernels *kernels = dcae_cpu_kernels_get(dcae_cpu_isa(), DCAE_PRECISION_F32);
+    DcaeBackendParams params = {
+        .precision = DCAE_PRECISION_F32, .isa = dcae_cpu_isa(), .threads = threads};
+    DcaeCpuCall call = {.program = program,
+                        .op = op,
+                        .in = rows_of(program, op->in),
+                        .out = rows_of(program, op->out),
+                        .threads = threads};
+    DcaeTraits traits;
+    dcae_cpu_backend.traits(&params, &traits);
+    guint align = traits.row_align(program, op), rows = traits.free_rows(program, op, &params);
+
+    call.y1 = op->out != DCAE_NO_VALUE ? call.out.h : call.in.h;
+    gsize whole = kernels->kernel[op->kind].n_tasks(&call);
+    g_assert_true(rows % align == 0 || rows >= call.y1);
+    call.y1 = MIN(rows, call.y1);
+    g_assert_cmpuint(kernels->kernel[op->kind].n_tasks(&call), >=, MIN(threads, whole));
+}
+
+static void test_free_rows(void)
+{
+    static const char *const names[] = {"f32-sana", "f32-in"};
+    static const guint threads[] = {1, 2, 3, 16, 256};
+    for (gsize n = 0; n < G_N_ELEMENTS(names); n++) {
+        DcaeModel *model = open_model(names[n]);
+        for (DcaeDirection d = DCAE_ENCODE; d <= DCAE_DECODE; d++) {
+            DcaeProgram *program = model_program(model, d, 9);
+            for (guint i = 0; i < program->n_ops; i++)
+                for (gsize t = 0; t < G_N_ELEMENTS(threads); t++)
+                    check_free_rows(program, &program->ops[i], threads[t]);
+            dcae_program_free(program);
+        }
+        dcae_model_unref(model);
+    }
 }
 
 /* ---- thread pool */
@@ -819,6 +865,7 @@ int main(int argc, char **argv)
     g_test_add_func("/ops/prepare", test_prepare);
     g_test_add_func("/ops/probe", test_probe);
     g_test_add_func("/ops/row-align", test_row_align);
+    g_test_add_func("/ops/free-rows", test_free_rows);
     g_test_add_func("/ops/pool", test_pool);
     return g_test_run();
 }

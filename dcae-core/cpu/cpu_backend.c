@@ -84,24 +84,6 @@ static guint row_shift(const DcaeProgram *program, const DcaeOp *op)
     return 0;
 }
 
-/* A layer's weights are used once for each align × align output pixels: tiles are square. */
-static guint free_rows(const DcaeProgram *program, const DcaeOp *op, gconstpointer backend_params)
-{
-    const DcaeBackendParams *params = backend_params;
-    guint align = row_align(program, op);
-    if (op->out == DCAE_NO_VALUE)
-        return MIN_TILE_ROWS * align;
-    guint across = dcae_ceil_div(program->values[op->out].w, align);
-    guint rows = dcae_ceil_div(MIN_USES * params->threads, across);
-    if (op->kind == DCAE_OP_CONV) {
-        gsize products =
-            get_kernels(params)->kernel[op->kind].packed_bytes(op->layer) / sizeof(float);
-        gsize wanted = (gsize)MIN_PRODUCTS * params->threads / (products * across) + 1;
-        rows = MAX(rows, (guint)MIN(wanted, MAX_TILE_ROWS));
-    }
-    return align * rows;
-}
-
 /* A value's slot as far as a kernel can tell without a plan. */
 static DcaeRows rows_of_value(const DcaeProgram *program, guint value)
 {
@@ -126,6 +108,25 @@ static void set_channels(const DcaeOp *op, DcaeRows *in, DcaeRows *out)
     }
 }
 
+/* A step of `rows` output rows, as far as a kernel can tell without a plan. */
+static DcaeCpuCall call_of_rows(const DcaeProgram *program, const DcaeOp *op, guint rows,
+                                guint threads)
+{
+    DcaeCpuCall call = {
+        .program = program,
+        .op = op,
+        .in = rows_of_value(program, op->in),
+        .out = rows_of_value(program, op->out),
+        .residual = rows_of_value(program, op->residual),
+        .above = rows_of_value(program, op->above),
+        .left = rows_of_value(program, op->left),
+        .threads = threads,
+        .y1 = rows,
+    };
+    set_channels(op, &call.in, &call.out);
+    return call;
+}
+
 /* Scratch bytes of one thread. */
 static gsize scratch_stride(const DcaeCpuKernel *kernel, const DcaeCpuCall *call)
 {
@@ -136,19 +137,47 @@ static gsize workspace(const DcaeProgram *program, const DcaeOp *op, guint rows,
                        gconstpointer backend_params)
 {
     const DcaeBackendParams *params = backend_params;
-    DcaeCpuCall call = {
-        .program = program,
-        .op = op,
-        .in = rows_of_value(program, op->in),
-        .out = rows_of_value(program, op->out),
-        .residual = rows_of_value(program, op->residual),
-        .above = rows_of_value(program, op->above),
-        .left = rows_of_value(program, op->left),
-        .threads = params->threads,
-        .y1 = rows,
-    };
-    set_channels(op, &call.in, &call.out);
+    DcaeCpuCall call = call_of_rows(program, op, rows, params->threads);
     return scratch_stride(&get_kernels(params)->kernel[op->kind], &call) * params->threads;
+}
+
+/* Rows from `least` on with a task for each thread, or with as many as whole frames have. */
+static guint rows_for_threads(const DcaeProgram *program, const DcaeOp *op, guint least,
+                              const DcaeBackendParams *params)
+{
+    const DcaeCpuKernel *kernel = &get_kernels(params)->kernel[op->kind];
+    guint h = op->out != DCAE_NO_VALUE ? program->values[op->out].h : program->values[op->in].h;
+    DcaeCpuCall call = call_of_rows(program, op, h, params->threads);
+    gsize wanted = MIN(kernel->n_tasks(&call), params->threads);
+    guint align = row_align(program, op);
+
+    for (guint rows = least; rows < h; rows = dcae_round_up(rows, align)) {
+        call.y1 = rows;
+        gsize tasks = kernel->n_tasks(&call);
+        if (tasks >= wanted)
+            return rows;
+        rows = (guint)((rows * wanted + tasks - 1) / tasks);
+    }
+    return h;
+}
+
+/* Every thread should have a task, and a layer's weights should be used often; they are used once
+ * for each align × align output pixels: tiles are square. */
+static guint free_rows(const DcaeProgram *program, const DcaeOp *op, gconstpointer backend_params)
+{
+    const DcaeBackendParams *params = backend_params;
+    guint align = row_align(program, op);
+    if (op->out == DCAE_NO_VALUE)
+        return rows_for_threads(program, op, MIN_TILE_ROWS * align, params);
+    guint across = dcae_ceil_div(program->values[op->out].w, align);
+    guint rows = dcae_ceil_div(MIN_USES * params->threads, across);
+    if (op->kind == DCAE_OP_CONV) {
+        gsize products =
+            get_kernels(params)->kernel[op->kind].packed_bytes(op->layer) / sizeof(float);
+        gsize wanted = (gsize)MIN_PRODUCTS * params->threads / (products * across) + 1;
+        rows = MAX(rows, (guint)MIN(wanted, MAX_TILE_ROWS));
+    }
+    return rows_for_threads(program, op, align * rows, params);
 }
 
 /* bf16: which values keep what rounding takes off them, in a second part of their pixels. Sums over

@@ -3,16 +3,17 @@
  * dwconv.c - DWCONV: depthwise convolution of any odd size with zero padding, bias, and the gate
  * a·SiLU(g) of the two channel halves.
  *
- * A task is ROWS output rows of CHUNK output channels; inside, tiles of TILE pixels go down their
- * rows, so that the inputs of a tile stay in L1 and L2. Per pixel the taps are added in the same
- * order everywhere, starting from the bias.
+ * A task is up to MAX_ROWS output rows of CHUNK output channels; inside, tiles of TILE pixels go
+ * down their rows, so that the inputs of a tile stay in L1 and L2. Per pixel the taps are added in
+ * the same order everywhere, starting from the bias.
  */
+#include "../dcae_tensor.h"
 #include "cpu_families.h"
 #include "rows.h"
 #include "vec_act.h"
 
 #define TILE 4
-#define ROWS 4
+#define MAX_ROWS 4
 #define CHUNK 512
 /* Vectors a register tile. Pixels lie a power of two apart and so fall into one set of L1: what is
  * not used of a cache line at once is gone at the next vector. */
@@ -59,9 +60,15 @@ static gsize n_chunks(const DcaeCpuCall *call)
     return (call->out.c + CHUNK - 1) / CHUNK;
 }
 
+/* Output rows a task: fewer in a band of few rows, which every thread should have some of. */
+static guint task_rows(const DcaeCpuCall *call)
+{
+    return CLAMP(dcae_ceil_div(call->y1 - call->y0, MAX(call->threads, 1)), 1, MAX_ROWS);
+}
+
 static gsize n_tasks(const DcaeCpuCall *call)
 {
-    return (call->y1 - call->y0 + ROWS - 1) / ROWS * n_chunks(call);
+    return dcae_ceil_div(call->y1 - call->y0, task_rows(call)) * n_chunks(call);
 }
 
 /* A pixel of zeros, which stands for those outside the picture. */
@@ -246,7 +253,8 @@ static void any_block(const DcaeCpuCall *call, gsize c0, gsize c1, guint y0, gui
 static void run(const DcaeCpuCall *call, gsize task, void *scratch)
 {
     gsize chunks = n_chunks(call), c0 = task % chunks * CHUNK, c1 = MIN(c0 + CHUNK, call->out.c);
-    guint y0 = call->y0 + (guint)(task / chunks) * ROWS, y1 = MIN(y0 + ROWS, call->y1);
+    guint rows = task_rows(call), y0 = call->y0 + (guint)(task / chunks) * rows;
+    guint y1 = MIN(y0 + rows, call->y1);
     gsize padding = c1 == call->out.c ? dcae_out_padding(call) : 0;
     guint ksize = call->op->layer->ksize;
     memset(scratch, 0, scratch_bytes(call));

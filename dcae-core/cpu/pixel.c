@@ -7,13 +7,14 @@
  * picture has, only load_line() and store_component() know. Chroma of 4:2:0 is interpolated
  * linearly at the place that the picture states, both ways.
  */
+#include "../dcae_tensor.h"
 #include "cpu_families.h"
 #include "rows.h"
 
 #include <math.h>
 
-/* Picture rows a task; even, so that no task cuts a pair of 4:2:0 rows. */
-#define ROWS 8
+/* Picture rows a task, at most; even, so that no task cuts a pair of 4:2:0 rows. */
+#define MAX_ROWS 8
 
 /* Luma weights of RGB to gray (BT.709). */
 #define GRAY_R 0.2126f
@@ -24,9 +25,16 @@ static inline gsize round_up(gsize n)
     return (n + 15) / 16 * 16;
 }
 
-static gsize row_blocks(const DcaeCpuCall *call)
+/* Picture rows a task: fewer in a band of few rows, which every thread should have some of. */
+static guint task_rows(const DcaeCpuCall *call)
 {
-    return (call->y1 - call->y0 + ROWS - 1) / ROWS;
+    guint pairs = dcae_ceil_div(dcae_ceil_div(call->y1 - call->y0, 2), MAX(call->threads, 1));
+    return CLAMP(2 * pairs, 2, MAX_ROWS);
+}
+
+static gsize pixels_n_tasks(const DcaeCpuCall *call)
+{
+    return dcae_ceil_div(call->y1 - call->y0, task_rows(call));
 }
 
 /* ---- picture to network: scratch holds R, G, B lines in [-1, 1] and a chroma line */
@@ -195,7 +203,8 @@ static void pixels_in_run(const DcaeCpuCall *call, gsize task, void *scratch)
     const DcaeOp *op = call->op;
     gsize stride = round_up(op->frame_w) + 16;
     float *base = scratch, *line[3] = {base, base + stride, base + 2 * stride};
-    guint y0 = call->y0 + (guint)task * ROWS, y1 = MIN(y0 + ROWS, call->y1);
+    guint rows = task_rows(call), y0 = call->y0 + (guint)task * rows;
+    guint y1 = MIN(y0 + rows, call->y1);
     gsize n = MIN((gsize)op->frame_x + call->out.w, op->frame_w);
     memset(scratch, 0, pixels_in_scratch_bytes(call));
     for (guint y = y0; y < y1; y++) {
@@ -373,7 +382,8 @@ static void pixels_out_run(const DcaeCpuCall *call, gsize task, void *scratch)
     float *base = scratch, *buffer = base + 6 * stride;
     float *line[3] = {base, base + stride, base + 2 * stride};
     float *next[3] = {base + 3 * stride, base + 4 * stride, base + 5 * stride};
-    guint y0 = call->y0 + (guint)task * ROWS, y1 = MIN(MIN(y0 + ROWS, call->y1), op->out_h);
+    guint rows = task_rows(call), y0 = call->y0 + (guint)task * rows;
+    guint y1 = MIN(MIN(y0 + rows, call->y1), op->out_h);
     gboolean finite = TRUE,
              pairs = call->image->color == DCAE_COLOR_YUV && call->image->chroma_h_shift > 0;
     memset(scratch, 0, pixels_out_scratch_bytes(call));
@@ -386,11 +396,6 @@ static void pixels_out_run(const DcaeCpuCall *call, gsize task, void *scratch)
     }
     if (!finite)
         g_atomic_int_set(call->not_finite, 1);
-}
-
-static gsize pixels_n_tasks(const DcaeCpuCall *call)
-{
-    return row_blocks(call);
 }
 
 /* ---- latents */
