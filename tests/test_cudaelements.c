@@ -325,6 +325,71 @@ GST_START_TEST(test_memory_may_change_along_the_pipeline)
 
 GST_END_TEST;
 
+/* Memory of a neighbour's context is copied through the host. cudadownload of 1.22 doesn't do that:
+ * it works on the device that it takes from. */
+static const gchar *const foreign[] = {
+    "cudaupload cuda-device-id=1 ! " DEVICE " ! " ENC " device=0 ! video/x-dcae-latent ! " DEC
+    " device=0 ! video/x-raw,format=NV12",
+    ENC " device=0 ! video/x-dcae-latent(memory:CUDAMemory) ! " DEC
+        " device=1 ! video/x-raw,format=NV12",
+    "cudaupload cuda-device-id=0 ! " DEVICE " ! " ENC
+    " device=1 ! video/x-dcae-latent(memory:CUDAMemory) ! " DEC " device=0 ! " DEVICE
+    ",format=NV12 ! cudadownload cuda-device-id=0 ! video/x-raw",
+};
+
+GST_START_TEST(test_memory_of_another_context)
+{
+    gchar *src = source("NV12", 18, 14, 4);
+    gchar *own = g_strdup_printf("%s" ENC " ! " DEC " ! video/x-raw,format=NV12 ! "
+                                 "fakesink name=sink",
+                                 src);
+    gchar *other = g_strdup_printf("%s%s ! fakesink name=sink", src, foreign[__i__]);
+    gchar *expected, *hash;
+
+    g_setenv("GPUSIM_DEVICES", "2", TRUE);
+    expected = run_well(own, 4);
+    hash = run_well(other, 4);
+    assert_equals_string(hash, expected);
+    assert_equals_int(sim.report_leaks(), 0);
+    g_free(hash);
+    g_free(expected);
+    g_free(other);
+    g_free(own);
+    g_free(src);
+}
+
+GST_END_TEST;
+
+/* Caps are a promise that a neighbour may break. */
+GST_START_TEST(test_host_memory_under_caps_of_the_device)
+{
+    GstBuffer *out[2];
+    GstMapInfo map;
+
+    for (guint i = 0; i < 2; i++) {
+        GstElement *element = launch(ENC);
+        GstHarness *h = gst_harness_new_with_element(element, "sink", "src");
+        gchar *caps = g_strdup_printf("%s,format=RGBA,width=16,height=8,framerate=10/1",
+                                      i == 0 ? "video/x-raw" : DEVICE);
+
+        gst_harness_set_src_caps_str(h, caps);
+        fail_unless_equals_int(gst_harness_push(h, grey_picture(3)), GST_FLOW_OK);
+        gst_harness_push_event(h, gst_event_new_eos());
+        out[i] = gst_harness_pull(h);
+        gst_harness_teardown(h);
+        gst_object_unref(element);
+        g_free(caps);
+    }
+    fail_unless(gst_buffer_map(out[0], &map, GST_MAP_READ));
+    gst_check_buffer_data(out[1], map.data, map.size);
+    gst_buffer_unmap(out[0], &map);
+    gst_buffer_unref(out[0]);
+    gst_buffer_unref(out[1]);
+    assert_no_findings("host memory");
+}
+
+GST_END_TEST;
+
 static void assert_says(const gchar *text, const gchar *needle)
 {
     gchar *error = NULL, *hash = run(text, 1, &error);
@@ -606,6 +671,8 @@ static Suite *cudaelements_suite(void)
     tcase_add_test(memory, test_system_memory_is_the_default);
     tcase_add_test(memory, test_device_memory_is_preferred);
     tcase_add_test(memory, test_memory_may_change_along_the_pipeline);
+    tcase_add_loop_test(memory, test_memory_of_another_context, 0, (int)G_N_ELEMENTS(foreign));
+    tcase_add_test(memory, test_host_memory_under_caps_of_the_device);
     tcase_add_test(memory, test_the_cpu_refuses_device_memory_by_name);
 
     suite_add_tcase(s, flights);
