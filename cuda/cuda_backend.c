@@ -160,9 +160,9 @@ static void staging_clear(const Instance *self, Staging *s)
     *s = (Staging){0};
 }
 
-static gboolean alloc_pinned(const Instance *self, gsize bytes, guint8 **host, GError **error)
+static gboolean alloc_pinned(const Instance *self, gsize bytes, void **host, GError **error)
 {
-    CUresult code = self->cu->cuMemAllocHost_v2((void **)host, bytes);
+    CUresult code = self->cu->cuMemAllocHost_v2(host, bytes);
 
     if (code == CUDA_SUCCESS)
         return TRUE;
@@ -171,7 +171,7 @@ static gboolean alloc_pinned(const Instance *self, gsize bytes, guint8 **host, G
         return dcae_cuda_check(self->cu, code, "cuMemAllocHost_v2", error);
     g_set_error(error, DCAE_ERROR, DCAE_ERROR_MEMORY,
                 "no pinned memory of the host for the frames under way: %" G_GSIZE_FORMAT
-                " MiB wanted; lower batch-size",
+                " MiB wanted from cuMemAllocHost_v2; lower batch-size",
                 (bytes >> 20) + 1);
     return FALSE;
 }
@@ -181,7 +181,7 @@ static gboolean staging_grow(const Instance *self, Staging *s, gsize bytes, GErr
     if (bytes <= s->bytes)
         return TRUE;
     staging_clear(self, s);
-    if (!alloc_pinned(self, bytes, &s->host, error) ||
+    if (!alloc_pinned(self, bytes, (void **)&s->host, error) ||
         !dcae_cuda_alloc(self->context, bytes, "the frames under way",
                          "; lower batch-size, or memory-limit, which leaves more to them",
                          &s->device, error))
@@ -627,10 +627,7 @@ static gboolean open_flight(const Instance *self, Flight *f, gboolean timings, G
         !create_event(self, &f->done, CU_EVENT_DISABLE_TIMING, error) ||
         !dcae_cuda_alloc(self->context, bytes, "the state of a frame", "", &f->not_finite, error))
         return FALSE;
-    if (CU(self->cu, error, cuMemAllocHost_v2, (void **)&f->not_finite_host, bytes))
-        return TRUE;
-    f->not_finite_host = NULL;
-    return FALSE;
+    return alloc_pinned(self, bytes, (void **)&f->not_finite_host, error);
 }
 
 static gboolean needs_gemm(const Instance *self)

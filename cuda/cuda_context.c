@@ -167,8 +167,10 @@ gboolean dcae_cuda_alloc(const DcaeCudaContext *c, gsize bytes, const char *what
         return dcae_cuda_check(c->cu, code, "cuMemAlloc_v2", error);
     c->cu->cuMemGetInfo_v2(&available, &total);
     g_set_error(error, DCAE_ERROR, DCAE_ERROR_MEMORY,
-                "no device memory for %s: %" G_GSIZE_FORMAT " MiB wanted, %" G_GSIZE_FORMAT
-                " of %" G_GSIZE_FORMAT " MiB free%s",
-                what, (bytes >> 20) + 1, available >> 20, total >> 20, advice);
+                "no device memory for %s: %" G_GSIZE_FORMAT
+                " MiB wanted from cuMemAlloc_v2, %" G_GSIZE_FORMAT " of %" G_GSIZE_FORMAT
+                " MiB free%s",
+                what, (bytes >> 20) + 1, available >> 20, total >> 20,
+                advice[0] != '\0' ? advice : DCAE_CUDA_OTHER_DEVICE);
     return FALSE;
 }

@@ -34,7 +34,7 @@ gboolean dcae_cuda_enter(const DcaeCudaContext *context, GError **error);
 void dcae_cuda_leave(const DcaeCudaContext *context);
 
 /* Allocates device memory in the current context; an error says what it was for and how much was
- * wanted. advice: end of that message, or "". */
+ * wanted. advice: end of that message; "": nothing that is smaller helps. */
 gboolean dcae_cuda_alloc(const DcaeCudaContext *context, gsize bytes, const char *what,
                          const char *advice, CUdeviceptr *memory, GError **error);
 

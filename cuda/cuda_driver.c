@@ -72,8 +72,9 @@ gboolean dcae_cuda_check(const DcaeCudaDriver *cu, CUresult code, const char *ca
         name = "unknown error";
     if (cu->cuGetErrorString(code, &text) != CUDA_SUCCESS || text == NULL)
         text = "no description";
-    g_set_error(error, DCAE_ERROR,
-                code == CUDA_ERROR_OUT_OF_MEMORY ? DCAE_ERROR_MEMORY : DCAE_ERROR_BACKEND,
-                "the CUDA call %s failed with code %d: %s (%s)", call, code, name, text);
+    gboolean memory = code == CUDA_ERROR_OUT_OF_MEMORY;
+    g_set_error(error, DCAE_ERROR, memory ? DCAE_ERROR_MEMORY : DCAE_ERROR_BACKEND,
+                "the CUDA call %s failed with code %d: %s (%s)%s", call, code, name, text,
+                memory ? DCAE_CUDA_OTHER_DEVICE : "");
     return FALSE;
 }

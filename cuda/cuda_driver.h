@@ -57,11 +57,15 @@ typedef struct {
 #undef DCAE_CUDA_MEMBER
 } DcaeCudaDriver;
 
+/* End of a sentence about device memory that nothing smaller helps. */
+#define DCAE_CUDA_OTHER_DEVICE "; end what else uses this device, or set device to another one"
+
 /* The driver, opened and initialised at the first call that succeeds. NULL with UNSUPPORTED where
  * there is none or it lacks a function, BACKEND where it can't be initialised. Thread-safe. */
 const DcaeCudaDriver *dcae_cuda_driver(GError **error);
 
-/* TRUE for CUDA_SUCCESS; else FALSE with MEMORY or BACKEND, naming the call and the code. */
+/* TRUE for CUDA_SUCCESS; else FALSE with BACKEND, naming the call and the code, or with MEMORY,
+ * which also says what helps. */
 gboolean dcae_cuda_check(const DcaeCudaDriver *driver, CUresult code, const char *call,
                          GError **error);
 

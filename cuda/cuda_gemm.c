@@ -37,9 +37,10 @@ static gboolean check(cublasStatus_t status, const char *call, GError **error)
 {
     if (status == CUBLAS_STATUS_SUCCESS)
         return TRUE;
-    g_set_error(error, DCAE_ERROR,
-                status == CUBLAS_STATUS_ALLOC_FAILED ? DCAE_ERROR_MEMORY : DCAE_ERROR_BACKEND,
-                "the cuBLAS call %s failed with status %d", call, status);
+    gboolean memory = status == CUBLAS_STATUS_ALLOC_FAILED;
+    g_set_error(error, DCAE_ERROR, memory ? DCAE_ERROR_MEMORY : DCAE_ERROR_BACKEND,
+                "the cuBLAS call %s failed with status %d%s", call, status,
+                memory ? " (out of memory)" DCAE_CUDA_OTHER_DEVICE : "");
     return FALSE;
 }
 

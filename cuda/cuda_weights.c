@@ -229,11 +229,54 @@ static DcaeCudaLayer layer_at(CUdeviceptr memory, const Sizes *s)
     };
 }
 
-static gboolean prepare_layer(DcaeWeights *w, DcaeModel *model, const DcaeLayer *layer, guint index,
-                              GError **error)
+static gsize layer_bytes(const DcaeLayer *layer, DcaePrecision precision)
 {
+    Sizes s = layer_sizes(layer, precision);
+
+    return s.weight + s.bias + s.norm_weight + s.norm_bias;
+}
+
+static gsize all_bytes(const DcaeProgram *program, DcaePrecision precision)
+{
+    gsize bytes = 0;
+
+    for (guint i = 0; i < program->n_layers; i++)
+        bytes += layer_bytes(&program->layers[i], precision);
+    return bytes;
+}
+
+/* What helps where weights find no room. A model has them all or does not run: memory-limit, which
+ * cuts frames into bands, is none of it. */
+static char *advise(const DcaeProgram *program, DcaePrecision precision)
+{
+    gsize all = all_bytes(program, precision), smaller = all_bytes(program, DCAE_PRECISION_BF16);
+    g_autofree char *other =
+        smaller < all
+            ? g_strdup_printf("; set precision=bf16, with which they take %" G_GSIZE_FORMAT
+                              " MiB, or device to one with more memory",
+                              (smaller >> 20) + 1)
+            : g_strdup(DCAE_CUDA_OTHER_DEVICE);
+
+    return g_strdup_printf("; all weights take %" G_GSIZE_FORMAT
+                           " MiB, whatever memory-limit says%s",
+                           (all >> 20) + 1, other);
+}
+
+static gboolean alloc_layer(DcaeWeights *w, const DcaeProgram *program, guint index, gsize bytes,
+                            GError **error)
+{
+    g_autofree char *what = g_strdup_printf("the weights of %s", program->layers[index].label);
+    g_autofree char *advice = advise(program, w->context.precision);
+
+    return dcae_cuda_alloc(&w->context, bytes, what, advice, &w->memory[index], error);
+}
+
+static gboolean prepare_layer(DcaeWeights *w, DcaeModel *model, const DcaeProgram *program,
+                              guint index, GError **error)
+{
+    const DcaeLayer *layer = &program->layers[index];
     Sizes s = layer_sizes(layer, w->context.precision);
-    gsize bytes = s.weight + s.bias + s.norm_weight + s.norm_bias;
+    gsize bytes = layer_bytes(layer, w->context.precision);
     DcaeLayerWeights arrays;
     g_autofree guint8 *packed = g_try_malloc0(MAX(bytes, 1));
 
@@ -247,7 +290,7 @@ static gboolean prepare_layer(DcaeWeights *w, DcaeModel *model, const DcaeLayer 
     if (ok)
         pack_layer(layer, w->context.precision, &arrays, &s, packed);
     dcae_layer_weights_clear(&arrays);
-    if (!ok || !dcae_cuda_alloc(&w->context, bytes, layer->label, "", &w->memory[index], error))
+    if (!ok || !alloc_layer(w, program, index, bytes, error))
         return FALSE;
     w->layers[index] = layer_at(w->memory[index], &s);
     w->bytes += bytes;
@@ -275,7 +318,7 @@ static gboolean prepare_layers(DcaeWeights *w, DcaeModel *model, const DcaeProgr
                                 "packing the weights was cancelled");
             return FALSE;
         }
-        if (!prepare_layer(w, model, &program->layers[i], i, error))
+        if (!prepare_layer(w, model, program, i, error))
             return FALSE;
         if (params->progress != NULL)
             params->progress("model-pack", (i + 1.0) / program->n_layers, params->progress_data);

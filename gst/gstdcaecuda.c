@@ -69,6 +69,16 @@ gst_dcae_cuda_prefer (GstCaps * caps)
 }
 
 gboolean
+gst_dcae_cuda_pad_has_feature (GstPad * pad)
+{
+  GstCaps *caps = gst_pad_get_current_caps (pad);
+  gboolean found = gst_dcae_cuda_has_feature (caps);
+
+  gst_clear_caps (&caps);
+  return found;
+}
+
+gboolean
 gst_dcae_cuda_peer_has_feature (GstPad * pad)
 {
   GstCaps *caps = gst_pad_peer_query_caps (pad, NULL);

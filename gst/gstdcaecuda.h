@@ -16,6 +16,10 @@ G_BEGIN_DECLS
 /* The caps feature. */
 #define GST_DCAE_CUDA_MEMORY "memory:CUDAMemory"
 
+/* End of a sentence about device memory that frames found none of. */
+#define GST_DCAE_CUDA_ADVICE ": lower batch-size, memory-limit or the number " \
+    "of frames in queues, which all leave more of it"
+
 /* Appends to caps (taken) what a pad takes in device memory; cuda is the text
  * of those caps. Returns caps as they are in a build without. */
 GstCaps *gst_dcae_cuda_append_caps (GstCaps * caps, const gchar * cuda);
@@ -27,6 +31,8 @@ GstCaps *gst_dcae_cuda_filter_caps (GstCaps * caps, gboolean cuda);
 /* Moves the structures of caps (taken) with the feature to the front: preferred
  * over the others, in whatever order a peer named them. */
 GstCaps *gst_dcae_cuda_prefer (GstCaps * caps);
+/* TRUE where the caps of pad have the feature. */
+gboolean gst_dcae_cuda_pad_has_feature (GstPad * pad);
 /* TRUE where the peer of pad names the feature; "anything" doesn't name it. */
 gboolean gst_dcae_cuda_peer_has_feature (GstPad * pad);
 

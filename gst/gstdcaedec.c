@@ -742,16 +742,19 @@ allocate_picture (GstElement * element, GstVideoCodecFrame * frame)
   GstDcaeDec *self = GST_DCAE_DEC (element);
   GstFlowReturn flow = gst_video_decoder_allocate_output_frame
       (GST_VIDEO_DECODER (element), frame);
+  gboolean device;
 
   /* A pool that could not start says that it is flushing. */
   if (flow != GST_FLOW_ERROR && (flow != GST_FLOW_FLUSHING ||
           GST_PAD_IS_FLUSHING (GST_VIDEO_DECODER_SRC_PAD (self))))
     return flow;
 
+  device = gst_dcae_cuda_pad_has_feature (GST_VIDEO_DECODER_SRC_PAD (self));
   GST_ELEMENT_ERROR (self, RESOURCE, FAILED,
-      ("No memory for a picture of %dx%d pixels",
-          GST_VIDEO_INFO_WIDTH (&self->flights.picture),
-          GST_VIDEO_INFO_HEIGHT (&self->flights.picture)), (NULL));
+      ("No %smemory for a picture of %" G_GSIZE_FORMAT " bytes%s",
+          device ? "CUDA " : "",
+          GST_VIDEO_INFO_SIZE (&self->flights.picture),
+          device ? GST_DCAE_CUDA_ADVICE : ""), (NULL));
   self->codec.failed = TRUE;
   return GST_FLOW_ERROR;
 }

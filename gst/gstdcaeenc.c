@@ -649,7 +649,9 @@ allocate_latent (GstElement * element, GstVideoCodecFrame * frame)
     return GST_FLOW_OK;
 
   GST_ELEMENT_ERROR (self, RESOURCE, FAILED,
-      ("No memory for a latent of %" G_GSIZE_FORMAT " bytes", size), (NULL));
+      ("No %smemory for a latent of %" G_GSIZE_FORMAT " bytes%s",
+          self->device_pool ? "CUDA " : "", size, self->device_pool ?
+          GST_DCAE_CUDA_ADVICE : ""), (NULL));
   self->codec.failed = TRUE;
   return GST_FLOW_ERROR;
 }

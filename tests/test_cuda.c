@@ -1016,24 +1016,71 @@ static void test_waits_for_neighbours(gconstpointer data)
     golden_free(c);
 }
 
-/* Out of memory says how much was wanted and what helps. */
-static void test_out_of_memory(void)
+/* Memory of the device that lacks part of what the weights take: says how much all of them take,
+ * and that a smaller precision helps, where there is one. */
+static void test_no_room_for_weights(gconstpointer data)
 {
-    GoldenCase *c = golden_load("first-empty-original");
-    gboolean advised = FALSE;
+    DcaePrecision precision = (DcaePrecision)GPOINTER_TO_INT(data);
+    DcaeModel *model = make_wide_model();
+    DcaeGeometry g = {.width = 26, .height = 26};
+    CodecWay way = {DCAE_BACKEND_CUDA, precision};
+    g_autoptr(GError) error = NULL;
 
-    for (unsigned n = 1; n <= 100 && !advised; n++) {
+    sim.reset();
+    DcaeCodec *codec = open_codec(model, DCAE_ENCODE, way, &g, &error);
+    g_assert_no_error(error);
+    guint64 all = dcae_codec_plan_info(codec)->weight_bytes;
+    dcae_codec_free(codec);
+
+    g_autofree char *memory = g_strdup_printf("%" G_GUINT64_FORMAT, all - 1);
+    g_autofree char *wanted =
+        g_strdup_printf("all weights take %" G_GUINT64_FORMAT " MiB", (all >> 20) + 1);
+    g_setenv("GPUSIM_MEMORY", memory, TRUE);
+    codec = open_codec(model, DCAE_ENCODE, way, &g, &error);
+    g_unsetenv("GPUSIM_MEMORY");
+    g_assert_null(codec);
+    g_assert_error(error, DCAE_ERROR, DCAE_ERROR_MEMORY);
+    g_test_message("%s", error->message);
+    g_assert_nonnull(strstr(error->message, "no device memory for the weights of encoder."));
+    g_assert_nonnull(strstr(error->message, "MiB wanted from cuMemAlloc_v2"));
+    g_assert_nonnull(strstr(error->message, wanted));
+    g_assert_true((strstr(error->message, "precision=bf16") != NULL) ==
+                  (precision == DCAE_PRECISION_F32));
+    g_assert_nonnull(strstr(error->message, "device to "));
+    check_sim();
+    dcae_model_unref(model);
+}
+
+/* Whatever call finds no memory, the error names the call and what helps; one that asks for bytes
+ * says how many. */
+static void test_out_of_memory(gconstpointer call)
+{
+    gboolean is_alloc = strstr(call, "cuMemAlloc") != NULL;
+    GoldenCase *c = golden_load("head-8-row"); /* has a layer of cuBLAS */
+    gboolean advised = FALSE;
+    unsigned reached = 0;
+
+    for (unsigned n = 1; n <= 100; n++) {
         g_autoptr(GError) error = NULL;
         sim.reset();
-        sim.fail("cuMemAlloc_v2", n, 2);
-        gboolean ok = encode_once(c, DCAE_PRECISION_F32, &error);
+        sim.fail(call, n, strstr(call, "cublas") != NULL ? 3 : 2);
+        gboolean ok = encode_once(c, DCAE_PRECISION_F16, &error);
+        gboolean failed = sim.fail_left() == 0;
         sim.fail("*", 0, 0);
+        if (!failed)
+            break;
+        reached++;
         g_assert_false(ok);
         g_assert_error(error, DCAE_ERROR, DCAE_ERROR_MEMORY);
-        g_assert_nonnull(strstr(error->message, "MiB wanted"));
-        advised = strstr(error->message, "memory-limit") != NULL;
+        g_test_message("%s", error->message);
+        g_assert_nonnull(strstr(error->message, call));
+        g_assert_true((strstr(error->message, "MiB wanted from") != NULL) == is_alloc);
+        g_assert_nonnull(strstr(error->message, "; "));
+        advised |= strstr(error->message, "memory-limit below") != NULL;
     }
-    g_assert_true(advised);
+    g_assert_cmpuint(reached, >, 0);
+    g_assert_true(advised == g_str_equal(call, "cuMemAlloc_v2"));
+    check_sim();
     golden_free(c);
 }
 
@@ -1122,6 +1169,22 @@ static void add_stand_in_test(const char *path, GTestFunc test)
     g_test_add_func(path, on_device ? test_not_on_device : test);
 }
 
+static void add_out_of_memory(void)
+{
+    static const char *const calls[] = {
+        "cuMemAlloc_v2",  "cuMemAllocHost_v2", "cuModuleLoadData", "cuDevicePrimaryCtxRetain",
+        "cuStreamCreate", "cuEventCreate",     "cublasCreate_v2"};
+
+    for (guint i = 0; i < G_N_ELEMENTS(calls); i++) {
+        g_autofree char *path = g_strdup_printf("/out-of-memory/%s", calls[i]);
+        g_test_add_data_func(path, calls[i], test_out_of_memory);
+    }
+    g_test_add_data_func("/out-of-memory/weights/f32", GINT_TO_POINTER(DCAE_PRECISION_F32),
+                         test_no_room_for_weights);
+    g_test_add_data_func("/out-of-memory/weights/bf16", GINT_TO_POINTER(DCAE_PRECISION_BF16),
+                         test_no_room_for_weights);
+}
+
 int main(int argc, char **argv)
 {
     static const GoldenTest seeds[] = {
@@ -1144,7 +1207,8 @@ int main(int argc, char **argv)
                          test_waits_for_neighbours);
     g_test_add_data_func("/waits-for-neighbours/output", GINT_TO_POINTER(1),
                          test_waits_for_neighbours);
-    add_stand_in_test("/out-of-memory", test_out_of_memory);
+    if (!on_device)
+        add_out_of_memory();
     add_stand_in_test("/half-of-memory", test_half_of_memory);
     add_stand_in_test("/blas-failures", test_blas_failures);
     add_stand_in_test("/failing-waits", test_failing_waits);

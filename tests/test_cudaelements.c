@@ -643,6 +643,31 @@ GST_START_TEST(test_failing_calls_end_the_pipeline)
 
 GST_END_TEST;
 
+/* Frames that find no device memory: how much each wanted, and what helps. */
+GST_START_TEST(test_no_device_memory_for_frames)
+{
+    static const gchar *const says[] = {
+        "No CUDA memory for a latent of 128 bytes: lower batch-size",
+        "No CUDA memory for a picture of 256 bytes: lower batch-size"};
+    Good good = run_good("cuMemAllocPitch_v2");
+    guint said[2] = {0};
+
+    for (guint n = 1; n <= good.calls; n++) {
+        gchar *error = NULL, *hash;
+        sim.reset();
+        sim.fail_call("cuMemAllocPitch_v2", n, 2);
+        hash = run(FAULTY, FAULTY_FRAMES, &error);
+        for (guint i = 0; i < G_N_ELEMENTS(says); i++)
+            said[i] += error != NULL && strstr(error, says[i]) != NULL;
+        g_free(hash);
+        g_free(error);
+    }
+    fail_unless(said[0] > 0 && said[1] > 0, "%u calls, %u, %u", good.calls, said[0], said[1]);
+    g_free(good.hash);
+}
+
+GST_END_TEST;
+
 GST_START_TEST(test_failing_frees_hang_nothing)
 {
     const gchar *call = frees[__i__];
@@ -686,6 +711,7 @@ static Suite *cudaelements_suite(void)
     suite_add_tcase(s, faults);
     tcase_set_timeout(faults, 300);
     tcase_add_loop_test(faults, test_failing_calls_end_the_pipeline, 0, (int)G_N_ELEMENTS(works));
+    tcase_add_test(faults, test_no_device_memory_for_frames);
     tcase_add_loop_test(faults, test_failing_frees_hang_nothing, 0, (int)G_N_ELEMENTS(frees));
     return s;
 }
