@@ -190,7 +190,7 @@ static DcaeCpuCall case_call(const Check *check, const Case *k)
 /* Whether a layer is computed in tiles of 6×6 pixels, whose transforms have larger factors. */
 static gboolean in_large_tiles(const DcaeLayer *l)
 {
-    return l->ksize == 3 && l->stride == 1 && !l->nearest2 && l->in_c >= 16 &&
+    return l->ksize == 3 && l->stride == 1 && !l->nearest2 && MIN(l->in_c, l->conv_c) > 64 &&
            l->in_c * l->conv_c <= 128 * 128;
 }
 

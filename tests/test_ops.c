@@ -16,9 +16,9 @@
 #include "small_program.h"
 
 /* Relative L2 error of one op in f32. Sums of up to a few hundred products err by 1e-7 to 1e-6,
- * Winograd by up to 2e-6, in large tiles by up to 5e-6; a wrong tap or channel by more than 1e-3.
+ * Winograd by up to 1e-6; a wrong tap or channel by more than 1e-3.
  */
-#define MAX_RELATIVE_ERROR 8e-6
+#define MAX_RELATIVE_ERROR 2e-6
 /* The same in bf16: input, weights and output are rounded, 1.7e-3 each, and the input's share grows
  * where a sum cancels. */
 #define MAX_BF16_ERROR 1e-2

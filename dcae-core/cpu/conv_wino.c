@@ -13,11 +13,12 @@
 #include "cpu_families.h"
 #include "implicit.h"
 
-#define WINO_IN 9                    /* most inputs of a tile in one direction */
-#define WINO_PRODUCTS 9              /* most products of a tile in one direction */
-#define WINO_C_BLOCK 256             /* most input channels of a matrix product */
-#define WINO_RING_C 64               /* channels that are transformed together */
-#define WINO_MIN_C 16                /* fewer channels gain nothing */
+#define WINO_IN 9        /* most inputs of a tile in one direction */
+#define WINO_PRODUCTS 9  /* most products of a tile in one direction */
+#define WINO_C_BLOCK 256 /* most input channels of a matrix product */
+#define WINO_RING_C 64   /* channels that are transformed together */
+#define WINO_MIN_C 16    /* fewer channels gain nothing */
+#define WINO_NARROW 64   /* up to so many channels LARGE gains too little for its error */
 #define WINO_CACHED_FLOATS (6 << 20) /* most floats of weights that stay in the last cache */
 
 /* ---- forms
@@ -174,6 +175,8 @@ static inline WinoKind wino_kind(const DcaeLayer *layer)
         return WINO_UP;
     if (layer->stride == 2)
         return WINO_DOWN;
+    if (MIN(layer->in_c, layer->conv_c) <= WINO_NARROW)
+        return WINO_PLAIN;
     return wino_fits(&wino_forms[WINO_LARGE], layer) ? WINO_LARGE : WINO_PLAIN;
 }
 
