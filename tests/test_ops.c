@@ -515,6 +515,7 @@ static void test_blend(void)
                               .above = values[0],
                               .left = values[1]});
         g_assert_cmpfloat(relative_error(out, values[2], c, h * w), <=, way.max_error);
+        check_cuts(&s, model, &way, in, out);
         g_free(values[1]);
         g_free(values[2]);
     }
