@@ -65,7 +65,7 @@ struct _GstDcaeEnc
   /* Streaming thread. */
   GstVideoCodecState *input_state;
   gboolean configured;          /* the codec stands for input_state */
-  gboolean events_wait;         /* the base class may hold some for a frame */
+  gboolean events_wait;         /* for a frame; a gap must not pass them */
   GstDcaeFlights flights;
   GstBufferPool *device_pool;   /* of latents; NULL: they go to system memory */
 };
@@ -746,7 +746,8 @@ gst_dcae_enc_sink_event (GstVideoEncoder * encoder, GstEvent * event)
       break;
     case GST_EVENT_GAP:
       /* The base class would keep it for the next frame, while a decoder
-       * downstream holds frames until it comes. */
+       * downstream holds frames until it comes. It passes tags that wait,
+       * which have no place in time, but no segment or marker. */
       if (drain_at_event (self, FALSE) && !self->events_wait)
         return gst_pad_push_event (GST_VIDEO_ENCODER_SRC_PAD (encoder), event);
       break;
@@ -760,7 +761,7 @@ gst_dcae_enc_sink_event (GstVideoEncoder * encoder, GstEvent * event)
     default:
       break;
   }
-  if (GST_EVENT_IS_SERIALIZED (event))
+  if (GST_EVENT_IS_SERIALIZED (event) && GST_EVENT_TYPE (event) != GST_EVENT_TAG)
     self->events_wait = TRUE;
   return GST_VIDEO_ENCODER_CLASS (parent_class)->sink_event (encoder, event);
 }

@@ -787,10 +787,12 @@ GST_START_TEST(test_encoder_drains_a_partial_batch_at_a_gap)
 
 GST_END_TEST;
 
-/* A decoder behind the encoder holds frames too, and gets no other frame that brings the event. */
+/* A decoder behind the encoder holds frames too, and gets no other frame that brings the event, nor
+ * the tags that wait for one. */
 GST_START_TEST(test_a_gap_drains_encoder_and_decoder)
 {
     GstHarness *h = gst_harness_new_parse("dcaeenc batch-size=2 ! dcaedec batch-size=2");
+    GstTagList *tags = gst_tag_list_new(GST_TAG_TITLE, "late", NULL);
     GstEvent *event;
     guint gaps = 0;
 
@@ -798,6 +800,9 @@ GST_START_TEST(test_a_gap_drains_encoder_and_decoder)
     gst_harness_set_src_caps_str(h, RAW_CAPS("RGB"));
     gst_harness_push(h, picture("RGB", W, H, 0));
     assert_equals_int(gst_harness_buffers_received(h), 0);
+    if (__i__ == 1)
+        gst_harness_push_event(h, gst_event_new_tag(gst_tag_list_ref(tags)));
+    gst_tag_list_unref(tags);
     gst_harness_push_event(h, gst_event_new_gap(GST_SECOND / 10, GST_SECOND));
     assert_equals_int(gst_harness_buffers_received(h), 1);
     while ((event = gst_harness_try_pull_event(h)) != NULL) {
@@ -2847,11 +2852,12 @@ static gboolean is_selected(const gchar *test)
     return TRUE;
 }
 
-#define ADD(tcase, test)                 \
-    do {                                 \
-        if (is_selected(#test))          \
-            tcase_add_test(tcase, test); \
+#define ADD_TIMES(tcase, test, n)                   \
+    do {                                            \
+        if (is_selected(#test))                     \
+            tcase_add_loop_test(tcase, test, 0, n); \
     } while (0)
+#define ADD(tcase, test) ADD_TIMES(tcase, test, 1)
 
 static Suite *elements_suite(void)
 {
@@ -2880,7 +2886,7 @@ static Suite *elements_suite(void)
     ADD(enc, test_encoder_batch_gives_the_same_latents);
     ADD(enc, test_encoder_drains_a_partial_batch_at_eos);
     ADD(enc, test_encoder_drains_a_partial_batch_at_a_gap);
-    ADD(enc, test_a_gap_drains_encoder_and_decoder);
+    ADD_TIMES(enc, test_a_gap_drains_encoder_and_decoder, 2);
     ADD(enc, test_encoder_flush_drops_what_waits);
     ADD(enc, test_encoder_size_change_drains_and_keeps_the_model);
     ADD(enc, test_encoder_reports_the_latency_of_a_batch);
