@@ -129,14 +129,15 @@ INLINE float load_one(const DcaeKernelRows &rows, const element *p)
     return low ? to_float(*p) + to_float(p[low]) : to_float(*p);
 }
 
-INLINE void store_one(const DcaeKernelRows &rows, element *p, float f)
+/* packed: whether the value may be. */
+INLINE void store_one(const DcaeKernelRows &rows, element *p, float f, bool packed = true)
 {
     const int low = low_of(rows);
     const element value = to_element(f);
     *p = value;
     if (low)
         p[low] = to_element(f - to_float(value));
-    if (low == DCAE_LOW_PACKED) {
+    if (packed && low == DCAE_LOW_PACKED) {
         p[2 * DCAE_LOW_PACKED] = value;
         p[3 * DCAE_LOW_PACKED] = to_element(0.0f);
     }
@@ -156,7 +157,7 @@ INLINE void load_four(const DcaeKernelRows &rows, const element *p, float v[4])
     }
 }
 
-INLINE void store_four(const DcaeKernelRows &rows, element *p, const float v[4])
+INLINE void store_four(const DcaeKernelRows &rows, element *p, const float v[4], bool packed = true)
 {
     const int low = low_of(rows);
     store4(p, v);
@@ -167,7 +168,7 @@ INLINE void store_four(const DcaeKernelRows &rows, element *p, const float v[4])
             rest[i] = v[i] - to_float(to_element(v[i]));
         store4(p + low, rest);
     }
-    if (low == DCAE_LOW_PACKED) {
+    if (packed && low == DCAE_LOW_PACKED) {
         const float zeros[4] = {};
         store4(p + 2 * DCAE_LOW_PACKED, v);
         store4(p + 3 * DCAE_LOW_PACKED, zeros);

@@ -31,14 +31,21 @@ INLINE Place first_tap(const DcaeKernelConv &p, const Tile &t, int m)
         at.y = at.x = -1000000;
         return at;
     }
-    at = product_place(p, t.phase, m);
     if (p.place == DCAE_PLACE_NEAREST) {
+        at = product_place(p, t.phase, m);
         at.y += (t.phase >> 1) - 1;
         at.x += (t.phase & 1) - 1;
-    } else {
-        at.y = at.y * p.stride - p.taps / 2;
-        at.x = at.x * p.stride - p.taps / 2;
+        return at;
     }
+    if (p.place == DCAE_PLACE_DOWN) {
+        at = square_place(p, m >> 2);
+        at.y = 2 * at.y + (m >> 1 & 1);
+        at.x = 2 * at.x + (m & 1);
+    } else {
+        at = product_place(p, 0, m);
+    }
+    at.y = at.y * p.stride - p.taps / 2;
+    at.x = at.x * p.stride - p.taps / 2;
     return at;
 }
 
@@ -47,10 +54,14 @@ typedef struct {
     int ky, kx, c;
 } Cursor;
 
-INLINE void cursor_add(const DcaeKernelConv &p, Cursor *at, int channels)
+/* pixels: most that this leads on to. A pixel has at least 16 channels. */
+INLINE void cursor_add(const DcaeKernelConv &p, Cursor *at, int channels, int pixels)
 {
     at->c += channels;
-    while (at->c >= p.in_padded) {
+#pragma unroll
+    for (int i = 0; i < pixels; i++) {
+        if (at->c < p.in_padded)
+            continue;
         at->c -= p.in_padded;
         if (++at->kx == p.taps) {
             at->kx = 0;
@@ -91,6 +102,7 @@ KERNEL __launch_bounds__(DCAE_F32_THREADS) dcae_k_conv(const DcaeKernelConv p)
     Cursor cursor = {0, 0, (tid & 3) * 4};
     float sum[8][4] = {};
 
+    __builtin_assume(p.k >= STEP);
     for (int k = 0; k < p.k; k += STEP) {
         float4 in[2], w[2];
 #pragma unroll
@@ -99,7 +111,7 @@ KERNEL __launch_bounds__(DCAE_F32_THREADS) dcae_k_conv(const DcaeKernelConv p)
             in[i] = from ? *(const float4 *)from : zero;
             w[i] = *(const float4 *)(weight + (long long)(k + 8 * i) * p.columns);
         }
-        cursor_add(p, &cursor, STEP);
+        cursor_add(p, &cursor, STEP, 1);
         __syncthreads();
 #pragma unroll
         for (int i = 0; i < 2; i++) {
@@ -130,7 +142,7 @@ KERNEL __launch_bounds__(DCAE_F32_THREADS) dcae_k_conv(const DcaeKernelConv p)
     __syncthreads();
     t.data = shared;
     t.row = TILE_ROW;
-    finish_tile(p, t, TILE_M, TILE_N, DCAE_F32_THREADS);
+    finish_tile(p, t, TILE_M, TILE_N, DCAE_F32_THREADS, true);
 }
 
 #else
@@ -158,12 +170,15 @@ typedef struct {
 INLINE Loader loader_init(const DcaeKernelConv &p, const Tile &t, const Shape s, int first)
 {
     const int row = (int)threadIdx.x >> 2, chunk = (int)threadIdx.x & 3, rows = s.threads / 4;
+    const int tap = first * STEP / p.in_padded;
     Loader l;
 #pragma unroll
     for (int i = 0; i < TILE_M / rows; i++)
         l.tap[i] = first_tap(p, t, t.m0 + row + rows * i);
-    l.cursor.ky = l.cursor.kx = l.cursor.c = 0;
-    cursor_add(p, &l.cursor, first * STEP + chunk * 8);
+    l.cursor.ky = tap / p.taps;
+    l.cursor.kx = tap % p.taps;
+    l.cursor.c = first * STEP - tap * p.in_padded;
+    cursor_add(p, &l.cursor, chunk * 8, 1);
     l.weight =
         (const element *)p.weight + ((long long)t.phase * p.columns + t.n0 + row) * p.k + chunk * 8;
     return l;
@@ -186,7 +201,7 @@ INLINE void load_step(const DcaeKernelConv &p, const Tile &t, const Shape s, Loa
         for (int i = 0; i < s.tile_n / rows; i++)
             copy_async16(stage + TILE_M * ROW_BYTES + swizzle(row + rows * i, chunk),
                          l->weight + (long long)rows * i * p.k + step * STEP, 16);
-        cursor_add(p, &l->cursor, STEP);
+        cursor_add(p, &l->cursor, STEP, 2);
     }
     copy_async_commit();
 }
@@ -253,22 +268,26 @@ INLINE void store_partial(const float sum[4][8][4], float *to, int columns, int 
         }
 }
 
-/* The tile is finished in two halves of 64 pixels: so much f32 fits where the stages were. */
+/* The tile is finished in two halves of 64 pixels: so much f32 fits where the stages were. Only of
+ * tiles of DCAE_MMA_TILE_N columns there are parts, each of them a step at least. */
 INLINE void convolve(const DcaeKernelConv &p, const Shape s, Tile t)
 {
     const unsigned base = (unsigned)__cvta_generic_to_shared(dynamic_shared);
     const unsigned stage_bytes = (TILE_M + s.tile_n) * ROW_BYTES;
     const int warp = (int)threadIdx.x >> 5, steps = p.k / STEP;
-    const int share = (steps + p.splits - 1) / p.splits, first = (int)blockIdx.y * share;
-    const int end = min(first + share, steps);
+    const bool parts = s.tile_n == DCAE_MMA_TILE_N;
+    const int share = parts ? (steps + p.splits - 1) / p.splits : steps;
+    const int first = parts ? (int)blockIdx.y * share : 0, end = min(first + share, steps);
     const int warp_m = (warp & 1) * WARP, warp_n = (warp >> 1) * WARP;
     Loader l = loader_init(p, t, s, first);
     float sum[4][8][4] = {};
 
+    load_step(p, t, s, &l, base, first, first + 1);
 #pragma unroll
-    for (int i = 0; i < s.stages - 1; i++)
+    for (int i = 1; i < s.stages - 1; i++)
         load_step(p, t, s, &l, base + i * stage_bytes, first + i, end);
-    for (int step = 0; step < end - first; step++) {
+    int step = 0;
+    do {
         const int next = step + s.stages - 1;
         if (s.stages == 4)
             copy_async_wait(2);
@@ -277,9 +296,9 @@ INLINE void convolve(const DcaeKernelConv &p, const Shape s, Tile t)
         __syncthreads();
         load_step(p, t, s, &l, base + next % s.stages * stage_bytes, first + next, end);
         multiply_step(base + step % s.stages * stage_bytes, warp_m, warp_n, sum);
-    }
+    } while (++step < end - first);
     copy_async_wait(0);
-    if (s.tile_n == DCAE_MMA_TILE_N && p.partial) {
+    if (parts && p.partial) {
         long long split_stride;
         float *to = partial_at(p, t, &split_stride);
         to += (long long)blockIdx.y * split_stride;
@@ -295,7 +314,7 @@ INLINE void convolve(const DcaeKernelConv &p, const Shape s, Tile t)
         if (warp_m == half * WARP)
             spill_products(sum, (float *)dynamic_shared, t.row, warp_n);
         __syncthreads();
-        finish_tile(p, t, WARP, s.tile_n, s.threads);
+        finish_tile(p, t, WARP, s.tile_n, s.threads, true);
     }
 }
 
@@ -306,7 +325,7 @@ KERNEL __launch_bounds__(DCAE_MMA_THREADS, 2) dcae_k_conv(const DcaeKernelConv p
 }
 
 /* Adds the parts of DCAE_ADD_TILE_M pixels × DCAE_MMA_TILE_N columns in order. Same grid, without
- * splits. */
+ * splits. Products with a norm have no parts. */
 KERNEL __launch_bounds__(DCAE_MMA_THREADS) dcae_k_conv_add(const DcaeKernelConv p)
 {
     __shared__ __align__(16) float shared[DCAE_ADD_TILE_M * (DCAE_MMA_TILE_N + DCAE_TILE_PAD)];
@@ -315,18 +334,18 @@ KERNEL __launch_bounds__(DCAE_MMA_THREADS) dcae_k_conv_add(const DcaeKernelConv 
     const float *from = partial_at(p, t, &split_stride);
     t.data = shared;
     t.row = DCAE_MMA_TILE_N + DCAE_TILE_PAD;
-    for (int i = (int)threadIdx.x; i < DCAE_ADD_TILE_M * DCAE_MMA_TILE_N / 4; i += DCAE_MMA_THREADS) {
-        const int m = i / (DCAE_MMA_TILE_N / 4), n = i % (DCAE_MMA_TILE_N / 4) * 4;
-        const float *at = from + (long long)m * p.columns + n;
-        float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-        for (int k = 0; k < p.splits && t.n0 + n < p.filled; k++) {
-            const float4 part = *(const float4 *)(at + k * split_stride);
-            sum.x += part.x, sum.y += part.y, sum.z += part.z, sum.w += part.w;
-        }
-        *(float4 *)(shared + m * t.row + n) = sum;
+    static_assert(DCAE_ADD_TILE_M * DCAE_MMA_TILE_N == 4 * DCAE_MMA_THREADS, "four sums a thread");
+    const int m = (int)threadIdx.x / (DCAE_MMA_TILE_N / 4);
+    const int n = (int)threadIdx.x % (DCAE_MMA_TILE_N / 4) * 4;
+    const float *at = from + (long long)m * p.columns + n;
+    float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    for (int k = 0; k < p.splits && t.n0 + n < p.filled; k++) {
+        const float4 part = *(const float4 *)(at + k * split_stride);
+        sum.x += part.x, sum.y += part.y, sum.z += part.z, sum.w += part.w;
     }
+    *(float4 *)(shared + m * t.row + n) = sum;
     __syncthreads();
-    finish_tile(p, t, DCAE_ADD_TILE_M, DCAE_MMA_TILE_N, DCAE_MMA_THREADS);
+    finish_tile(p, t, DCAE_ADD_TILE_M, DCAE_MMA_TILE_N, DCAE_MMA_THREADS, false);
 }
 
 /* Twice the columns: fewer loads a product, and norms of up to 256 channels; with p.after of more. */
@@ -337,11 +356,11 @@ KERNEL __launch_bounds__(DCAE_WIDE_THREADS) dcae_k_conv_wide(const DcaeKernelCon
     Tile t = tile_of_block(p, TILE_M, all ? p.columns : DCAE_WIDE_TILE_N);
     const int end = all ? p.columns : t.n0 + DCAE_WIDE_TILE_N;
 
-#pragma unroll 1
-    for (; t.n0 < end; t.n0 += DCAE_WIDE_TILE_N) {
+    do {
         convolve(p, s, t);
         __syncthreads();
-    }
+        t.n0 += DCAE_WIDE_TILE_N;
+    } while (t.n0 < end);
     if (all)
         norm_tile(p.after, t.image, t.m0, TILE_M, DCAE_WIDE_THREADS);
 }

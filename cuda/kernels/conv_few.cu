@@ -115,7 +115,7 @@ INLINE void multiply_pixels(const DcaeKernelConv &p, const element *weight, cons
     for (int j = 0; j < CHUNKS; j++) {
         const uint4 a = in.chunk[j], b = below.chunk[j];
         const unsigned first[4] = {a.x, b.x, a.y, b.y}, second[4] = {a.z, b.z, a.w, b.w};
-        if (j * 32 >= p.k)
+        if (j > 0 && j * 32 >= p.k)
             continue;
 #pragma unroll
         for (int n = 0; n < DCAE_FEW_COLUMNS / MMA_COLUMNS; n++) {
@@ -146,6 +146,7 @@ INLINE void store_products(const float sum[DCAE_FEW_COLUMNS / MMA_COLUMNS][4], f
 INLINE void add_taps(const DcaeKernelConv &p, int image, int y, int x, const float *part)
 {
     element *out = pixel_at(p.out, image, y, x);
+    const int low = low_of(p.out);
     const float zeros[4] = {};
     float v[4] = {};
 #pragma unroll
@@ -155,25 +156,30 @@ INLINE void add_taps(const DcaeKernelConv &p, int image, int y, int x, const flo
             v[c] += part[(tap / 3 * FRAME_W + tap % 3) * PART_ROW + tap * DCAE_FEW_OUT + c];
 #pragma unroll
     for (int c = 0; c < DCAE_FEW_OUT; c++)
-        v[c] = c < p.out_c ? v[c] + ((const float *)p.bias)[c] : 0.0f;
+        v[c] = c == 0 || c < p.out_c ? v[c] + ((const float *)p.bias)[c] : 0.0f;
     store_four(p.out, out, v);
-    for (int c = 4; c < p.store_c; c += 4)
-        store_four(p.out, out + c, zeros);
+#pragma unroll 1
+    for (int c = 4; c < p.store_c; c += 4) {
+        store4(out + c, zeros);
+        if (low)
+            store4(out + c + low, zeros);
+    }
 }
 
 /* Weights and norm to shared memory, zeros behind their ends. */
 INLINE void load_weights(const DcaeKernelConv &p, element *weight, float *norm)
 {
-    for (int i = (int)threadIdx.x; i < DCAE_FEW_COLUMNS * DCAE_FEW_IN / 8; i += DCAE_THREADS) {
+    const int c = (int)threadIdx.x;
+#pragma unroll
+    for (int round = 0; round < DCAE_FEW_COLUMNS * DCAE_FEW_IN / 8 / DCAE_THREADS; round++) {
+        const int i = round * DCAE_THREADS + (int)threadIdx.x;
         const int column = i / (DCAE_FEW_IN / 8), k = i % (DCAE_FEW_IN / 8) * 8;
         uint4 w = make_uint4(0, 0, 0, 0);
         if (k < p.k)
             w = *(const uint4 *)((const element *)p.weight + (long long)column * p.k + k);
         *(uint4 *)(weight + column * WEIGHT_ROW + k) = w;
     }
-    if (!p.norm_weight)
-        return;
-    for (int c = (int)threadIdx.x; c < DCAE_FEW_IN; c += DCAE_THREADS) {
+    if (p.norm_weight && c < DCAE_FEW_IN) {
         norm[c] = c < p.in_c ? ((const float *)p.norm_weight)[c] : 0.0f;
         norm[DCAE_FEW_IN + c] = c < p.in_c ? ((const float *)p.norm_bias)[c] : 0.0f;
     }
@@ -187,6 +193,7 @@ KERNEL __launch_bounds__(DCAE_THREADS) dcae_k_conv_few(const DcaeKernelConv p)
     const int lane = (int)threadIdx.x & 31, quarter = lane & 3, image = (int)blockIdx.z;
     const int x0 = (int)blockIdx.x * DCAE_FEW_W, y0 = p.y0 + (int)blockIdx.y * DCAE_FEW_H;
 
+    __builtin_assume(threadIdx.x < DCAE_THREADS);
     load_weights(p, weight, norm);
     __syncthreads();
 #pragma unroll 1

@@ -37,17 +37,21 @@ INLINE int product_count(const DcaeKernelConv &p, int phase)
     return first < p.y1 ? (p.y1 - first + 1) / 2 * p.product_w : 0;
 }
 
-/* Product pixel m on the grid of products (NEAREST: of its phase). */
+/* Square of product pixels, of DOWN: the output pixel. */
+INLINE Place square_place(const DcaeKernelConv &p, int square)
+{
+    const int row = square / p.product_w;
+    Place at;
+    at.y = p.y0 + row;
+    at.x = square - row * p.product_w;
+    return at;
+}
+
+/* Product pixel m on the grid of products (NEAREST: of its phase), where it isn't DOWN. */
 INLINE Place product_place(const DcaeKernelConv &p, int phase, int m)
 {
-    Place at;
-    if (p.place == DCAE_PLACE_DOWN) {
-        const int u = m >> 2, row = u / p.product_w;
-        at.y = 2 * (p.y0 + row) + (m >> 1 & 1);
-        at.x = 2 * (u - row * p.product_w) + (m & 1);
-        return at;
-    }
     const int row = m / p.product_w;
+    Place at;
     at.x = m - row * p.product_w;
     at.y = row + (p.place == DCAE_PLACE_NEAREST ? phase_row0(p, phase)
                   : p.place == DCAE_PLACE_UP    ? p.y0 / 2
@@ -64,6 +68,7 @@ INLINE float shortcut_one(const DcaeKernelConv &p, int image, Place at, int c)
     if (p.shortcut == SHORTCUT_MEAN) {
         const element *in = pixel_at(p.in, image, at.y, at.x);
         const int group = in_c / out_c;
+        __builtin_assume(group > 0);
         for (int i = 0; i < group; i++)
             sum += load_one(p.in, in + c * group + i);
         return sum / (float)group;
@@ -72,9 +77,12 @@ INLINE float shortcut_one(const DcaeKernelConv &p, int image, Place at, int c)
         return load_one(p.in, pixel_at(p.in, image, at.y, at.x) + c / (out_c / in_c));
     if (p.shortcut == SHORTCUT_DOWN_MEAN) {
         const int group = 4 * in_c / out_c;
-        for (int u = c * group; u < (c + 1) * group; u++)
+        __builtin_assume(group > 0);
+        for (int i = 0; i < group; i++) {
+            const int u = c * group + i;
             sum += load_one(p.in, pixel_at(p.in, image, 2 * at.y + (u >> 1 & 1), 2 * at.x + (u & 1)) +
                                       (u >> 2));
+        }
         return sum / (float)group;
     }
     const int repeat = 4 * out_c / in_c;
@@ -103,8 +111,10 @@ INLINE void add_bias(const DcaeKernelConv &p, int column, float v[4])
     v[3] = activate(p.act, v[3] + b.w);
 }
 
-/* Adds the residual and stores. Channels from out_c on are padding and get 0. */
-INLINE void store_channels(const DcaeKernelConv &p, int image, Place at, int c, float v[4])
+/* Adds the residual and stores, where c is one of store_c channels. Those from out_c on are padding
+ * and get 0. packed: whether the value may be. */
+INLINE void store_channels(const DcaeKernelConv &p, int image, Place at, int c, float v[4],
+                           bool packed)
 {
     element *out = pixel_at(p.out, image, at.y, at.x) + c;
 #pragma unroll
@@ -121,19 +131,19 @@ INLINE void store_channels(const DcaeKernelConv &p, int image, Place at, int c, 
                 v[i] += r[i];
         } else {
 #pragma unroll
-            for (int i = 0; i < 4; i++)
+            for (int i = 0; i < 3; i++)
                 if (c + i < p.out_c)
                     v[i] += load_one(p.residual, residual + i);
         }
     }
     if (c + 4 <= p.store_c) {
-        store_four(p.out, out, v);
+        store_four(p.out, out, v, packed);
         return;
     }
 #pragma unroll
-    for (int i = 0; i < 4; i++)
-        if (c + i < p.store_c)
-            store_one(p.out, out + i, v[i]);
+    for (int i = 0; i < 3; i++)
+        if (i == 0 || c + i < p.store_c)
+            store_one(p.out, out + i, v[i], packed);
 }
 
 /* ---- tiles */
@@ -141,21 +151,21 @@ INLINE void store_channels(const DcaeKernelConv &p, int image, Place at, int c, 
 /* Squares of four product pixels become 4·n channels of one output pixel. */
 INLINE void finish_down(const DcaeKernelConv &p, const Tile &t, int tile_m, int tile_n, int threads)
 {
-    for (int i = threadIdx.x; i < tile_m / 4 * tile_n; i += threads) {
+#pragma unroll 1
+    for (int round = 0; round < tile_m / 4 * tile_n / threads; round++) {
+        const int i = round * threads + (int)threadIdx.x;
         const int square = i / tile_n, n = i % tile_n, m = t.m0 + 4 * square, c = 4 * (t.n0 + n);
         const float *in = t.data + 4 * square * t.row + n;
         if (m >= p.products || c >= p.store_c)
             continue;
-        Place at = product_place(p, 0, m);
-        at.y /= 2;
-        at.x /= 2;
+        const Place at = square_place(p, m / 4);
         const float b = ((const float *)p.bias)[t.n0 + n];
         float v[4];
 #pragma unroll
         for (int k = 0; k < 4; k++)
             v[k] = activate(p.act, in[k * t.row] + b);
         add_shortcut(p, t.image, at, c, v);
-        store_channels(p, t.image, at, c, v);
+        store_channels(p, t.image, at, c, v, true);
     }
 }
 
@@ -185,17 +195,19 @@ INLINE void norm_channels(const DcaeKernelConv &p, int lanes, int groups, int c,
 #define MAX_GROUPS 2
 
 /* Finishes tile_m pixels of tile_n columns. Every lane goes through every round, since the norm is
- * a sum over lanes. */
-INLINE void finish_tile(const DcaeKernelConv &p, const Tile &t, int tile_m, int tile_n, int threads)
+ * a sum over lanes. norm: whether there may be one. */
+INLINE void finish_tile(const DcaeKernelConv &p, const Tile &t, int tile_m, int tile_n, int threads,
+                        bool norm)
 {
     const int groups = tile_n > 128 ? MAX_GROUPS : 1, lanes = tile_n / 4 / groups;
-    const int count = product_count(p, t.phase), n = threadIdx.x % lanes * 4;
+    const int count = product_count(p, t.phase), n = (int)threadIdx.x % lanes * 4;
     if (p.place == DCAE_PLACE_DOWN) {
         finish_down(p, t, tile_m, tile_n, threads);
         return;
     }
-    for (int i = threadIdx.x / lanes; i < tile_m; i += threads / lanes) {
-        const int m = t.m0 + i;
+#pragma unroll 1
+    for (int round = 0; round < tile_m * lanes / threads; round++) {
+        const int i = round * (threads / lanes) + (int)threadIdx.x / lanes, m = t.m0 + i;
         const Place product = product_place(p, t.phase, m < count ? m : 0);
         Place at[MAX_GROUPS];
         float v[MAX_GROUPS][4];
@@ -223,12 +235,12 @@ INLINE void finish_tile(const DcaeKernelConv &p, const Tile &t, int tile_m, int 
             if (inside[g])
                 add_shortcut(p, t.image, at[g], c[g], v[g]);
         }
-        if (p.norm_weight)
+        if (norm && p.norm_weight)
             norm_channels(p, lanes, groups, c[0], v);
 #pragma unroll
         for (int g = 0; g < groups; g++)
-            if (inside[g])
-                store_channels(p, t.image, at[g], c[g], v[g]);
+            if (inside[g]) /* a packed value has but few channels */
+                store_channels(p, t.image, at[g], c[g], v[g], g == 0);
     }
 }
 

@@ -24,9 +24,10 @@ KERNEL __launch_bounds__(DCAE_THREADS) dcae_k_norm(const DcaeKernelNorm p)
         norm_load(p.in, in, first, p.c, v);
         norm_load(p.residual, residual, first, p.residual.data ? p.c : 0, r);
         sum = squares(v, 0.0f);
+#pragma unroll 1
         for (int c = first + 4 * p.lanes; c < p.c; c += 4 * p.lanes) {
             float more[4];
-            norm_load(p.in, in, c, p.c, more);
+            norm_load_from(p.in, in, c, p.c, more);
             sum = squares(more, sum);
         }
     }
@@ -42,10 +43,11 @@ KERNEL __launch_bounds__(DCAE_THREADS) dcae_k_norm(const DcaeKernelNorm p)
     if (!inside)
         return;
     const float scale = norm_scale(sum, p.c);
-    norm_store(p, out, first, p.act, scale, r, v);
+    if (first < p.store_c)
+        norm_store(p, out, first, p.act, scale, r, v, true);
     for (int c = first + 4 * p.lanes; c < p.store_c; c += 4 * p.lanes) {
         norm_load(p.in, in, c, p.c, v);
         norm_load(p.residual, residual, c, p.residual.data ? p.c : 0, r);
-        norm_store(p, out, c, p.act, scale, r, v);
+        norm_store(p, out, c, p.act, scale, r, v, false);
     }
 }

@@ -23,12 +23,10 @@ INLINE float norm_scale(float sum, int channels)
     return 1.0f / sqrtf(sum / (float)channels + NORM_EPS);
 }
 
-/* Channels c to c + 3 of the pixel at `p`; 0 from channel `channels` on. */
-INLINE void norm_load(const DcaeKernelRows &rows, const element *p, int c, int channels, float v[4])
+/* Channels c to c + 3 of the pixel at `p`, of which c is there; 0 from channel `channels` on. */
+INLINE void norm_load_from(const DcaeKernelRows &rows, const element *p, int c, int channels,
+                           float v[4])
 {
-    v[0] = v[1] = v[2] = v[3] = 0.0f;
-    if (c >= channels)
-        return;
     load_four(rows, p + c, v);
 #pragma unroll
     for (int i = 1; i < 4; i++)
@@ -36,27 +34,39 @@ INLINE void norm_load(const DcaeKernelRows &rows, const element *p, int c, int c
             v[i] = 0.0f;
 }
 
-/* Norm, activation, residual r and store of channels c to c + 3. */
-INLINE void norm_store(const DcaeKernelNorm &p, element *out, int c, int act, float scale,
-                       const float r[4], float v[4])
+/* The same where c may be behind the last channel. */
+INLINE void norm_load(const DcaeKernelRows &rows, const element *p, int c, int channels, float v[4])
 {
-    if (c >= p.store_c)
-        return;
+    v[0] = v[1] = v[2] = v[3] = 0.0f;
+    if (c < channels)
+        norm_load_from(rows, p, c, channels, v);
+}
+
+/* Norm, activation, residual r and store of channels c to c + 3, which are to be written.
+ * packed: whether the value may be. */
+INLINE void norm_store(const DcaeKernelNorm &p, element *out, int c, int act, float scale,
+                       const float r[4], float v[4], bool packed)
+{
     if (c < p.c) {
         const float4 w = *(const float4 *)((const float *)p.weight + c);
         const float4 b = *(const float4 *)((const float *)p.bias + c);
         const float weight[4] = {w.x, w.y, w.z, w.w}, bias[4] = {b.x, b.y, b.z, b.w};
 #pragma unroll
         for (int i = 0; i < 4; i++)
-            v[i] = c + i < p.c ? activate(act, fmaf(v[i] * scale, weight[i], bias[i])) + r[i] : 0.0f;
+            v[i] = i == 0 || c + i < p.c
+                       ? activate(act, fmaf(v[i] * scale, weight[i], bias[i])) + r[i]
+                       : 0.0f;
     }
-    store_four(p.out, out + c, v);
+    store_four(p.out, out + c, v, packed);
 }
 
-/* Pixels [m0, m0 + pixels) of the rows, up to DCAE_ALL_COLUMNS channels each, a warp a pixel. */
+/* Pixels [m0, m0 + pixels) of the rows, up to DCAE_ALL_COLUMNS channels each, a warp a pixel. They
+ * are read in one part; so many channels are never packed. */
 INLINE void norm_tile(const DcaeKernelNorm &p, int image, int m0, int pixels, int threads)
 {
     const int lane = (int)threadIdx.x & 31, count = (p.y1 - p.y0) * p.out.w;
+    DcaeKernelRows rows = p.in;
+    rows.low = 0;
     for (int m = m0 + ((int)threadIdx.x >> 5); m < min(m0 + pixels, count); m += threads / 32) {
         const int y = p.y0 + m / p.out.w, x = m % p.out.w;
         const element *in = pixel_at(p.in, image, y, x);
@@ -65,7 +75,7 @@ INLINE void norm_tile(const DcaeKernelNorm &p, int image, int m0, int pixels, in
         float v[DCAE_ALL_COLUMNS / 128][4], r[DCAE_ALL_COLUMNS / 128][4], sum = 0.0f;
 #pragma unroll
         for (int g = 0; g < DCAE_ALL_COLUMNS / 128; g++) {
-            norm_load(p.in, in, 4 * lane + 128 * g, p.c, v[g]);
+            norm_load(rows, in, 4 * lane + 128 * g, p.c, v[g]);
             norm_load(p.residual, residual, 4 * lane + 128 * g, residual ? p.c : 0, r[g]);
         }
 #pragma unroll
@@ -74,7 +84,8 @@ INLINE void norm_tile(const DcaeKernelNorm &p, int image, int m0, int pixels, in
         const float scale = norm_scale(sum, p.c);
 #pragma unroll
         for (int g = 0; g < DCAE_ALL_COLUMNS / 128; g++)
-            norm_store(p, out, 4 * lane + 128 * g, ACT_NONE, scale, r[g], v[g]);
+            if (4 * lane + 128 * g < p.store_c)
+                norm_store(p, out, 4 * lane + 128 * g, ACT_NONE, scale, r[g], v[g], false);
     }
 }
 

@@ -21,7 +21,7 @@ typedef struct {
     gsize n;
 } Plane;
 
-enum { ONE_PART, TWO_PARTS, PACKED };
+enum { NO_RESIDUAL = -1, ONE_PART, TWO_PARTS, PACKED };
 
 /* One case: the arguments, and what they point to on the host. */
 typedef struct {
@@ -227,7 +227,7 @@ static void check_pixel(const Case *t, const float *before, const float *got, co
         }
     }
     for (gint c = store_c; c < stride; c++)
-        if (low == 0 || (c < low + store_c ? c < low : low != DCAE_LOW_PACKED))
+        if (low == 0 || c % low >= store_c)
             g_assert_cmpfloat(got[c], ==, before[c]);
 }
 
@@ -252,11 +252,19 @@ static void check_definition(const Case *t, const float *got)
 
 /* ---- cases */
 
-/* Input channels that go with a shortcut. */
-static guint shortcut_c(Device *d, guint shortcut, guint out_c)
-{
-    guint n = 1 + random_of(d, 4);
+/* What a case is about; the rest is chosen by chance. */
+typedef struct {
+    guint place, act, shortcut, out_c;
+    guint group; /* input channels of an output channel, or the other way round, where that works */
+    guint in_parts, out_parts;
+    gint residual_parts; /* NO_RESIDUAL: there is none */
+    gboolean padded;     /* zeros behind the channels, to the end of the pixel */
+    guint h, w;
+} Shape;
 
+/* Input channels that go with a shortcut. */
+static guint shortcut_c(guint shortcut, guint out_c, guint n)
+{
     switch (shortcut) {
     case DCAE_SHORTCUT_MEAN:
         return out_c * n;
@@ -327,6 +335,8 @@ static void set_rows(Case *t, guint h, guint w)
 
     a->y0 = band ? a->place == DCAE_PLACE_UP ? 2 : 1 : 0;
     a->y1 = (gint)h - (band && a->place == DCAE_PLACE_NEAREST ? 1 : 0);
+    if (a->place == DCAE_PLACE_NEAREST && random_of(t->d, 4) == 0)
+        a->y1 = a->y0 + 1; /* no product of the other phases */
     gint rows = a->y1 - a->y0;
     a->product_w = (gint)(half ? w / 2 : w);
     a->products = half                          ? (rows + 1) / 2 * a->product_w
@@ -334,32 +344,37 @@ static void set_rows(Case *t, guint h, guint w)
                                                 : rows * a->product_w;
 }
 
-/* Of 16 bit: columns for tiles of CONV_WIDE. */
-static void make_case(Case *t, Device *d, guint place, guint act, guint shortcut)
+static Shape random_shape(Device *d, guint place, guint act, guint shortcut)
 {
     static const guint channels[] = {1, 3, 4, 5, 13, 31, 64, 66, 127, 128, 130, 200};
-    guint out_c = channels[random_of(d, is_f32(d) ? 8 : G_N_ELEMENTS(channels))];
-    guint in_c = shortcut_c(d, shortcut, out_c), in_padded = 16 * (1 + random_of(d, 2));
-    guint h = place == DCAE_PLACE_UP || place == DCAE_PLACE_NEAREST ? 28 : 14, w = 10;
+    gboolean half = place == DCAE_PLACE_UP || place == DCAE_PLACE_NEAREST;
+    Shape s = {.place = place, .act = act, .shortcut = shortcut, .w = half ? 20 : 10};
+
+    s.h = half ? 28 : place == DCAE_PLACE_DOWN ? 5 : 14;
+    s.out_c = channels[random_of(d, is_f32(d) ? 8 : G_N_ELEMENTS(channels))];
+    s.group = 1 + random_of(d, 4);
+    s.in_parts = random_parts(d, shortcut_c(shortcut, s.out_c, s.group));
+    s.out_parts = random_parts(d, s.out_c);
+    s.residual_parts = random_of(d, 2) == 0 ? (gint)random_parts(d, s.out_c) : NO_RESIDUAL;
+    s.padded = random_of(d, 2) == 0;
+    return s;
+}
+
+/* Of 16 bit: columns for tiles of CONV_WIDE. */
+static void make_case(Case *t, Device *d, const Shape *s)
+{
+    guint place = s->place, out_c = s->out_c, h = s->h, w = s->w, act = s->act;
+    guint shortcut = s->shortcut, in_c = shortcut_c(shortcut, out_c, s->group);
+    guint in_padded = s->in_parts == PACKED ? 16 : 16 * (1 + random_of(d, 3));
     guint taps = place == DCAE_PLACE_NEAREST ? 2 : random_of(d, 4) == 0 ? 3 : 1;
     guint up_c = dcae_round_up(out_c, 16);
     guint columns = place == DCAE_PLACE_UP     ? 4 * up_c
                     : place == DCAE_PLACE_DOWN ? dcae_ceil_div(out_c, 4)
                                                : out_c;
 
-    if (place == DCAE_PLACE_DOWN)
-        h = 5;
     *t = (Case){.d = d, .phases = place == DCAE_PLACE_NEAREST ? 4 : 1};
-    t->in = make_plane(d, 2 * h, 2 * w, MAX(in_c, in_padded), ONE_PART);
-    guint in_parts = random_parts(d, in_c);
-    if (in_parts != ONE_PART) {
-        g_free(t->in.raw);
-        t->in =
-            make_plane(d, 2 * h, 2 * w, in_parts == PACKED ? 16 : MAX(in_c, in_padded), in_parts);
-        in_padded = in_parts == PACKED ? 16 : in_padded;
-    }
-    guint out_parts = random_parts(d, out_c);
-    t->out = make_plane(d, h, w, out_c, out_parts);
+    t->in = make_plane(d, 2 * h, 2 * w, MAX(in_c, in_padded), s->in_parts);
+    t->out = make_plane(d, h, w, out_c, s->out_parts);
     t->args = (DcaeKernelConv){
         .in = t->in.rows,
         .out = t->out.rows,
@@ -374,17 +389,17 @@ static void make_case(Case *t, Device *d, guint place, guint act, guint shortcut
         .in_c = (gint)in_c,
         .out_c = (gint)out_c,
         .up_c = (gint)up_c,
-        .store_c = (gint)(out_parts == PACKED    ? DCAE_LOW_PACKED
-                          : random_of(d, 2) == 0 ? out_c
-                                                 : dcae_round_up(out_c, 16)),
+        .store_c = (gint)(!s->padded               ? out_c
+                          : s->out_parts == PACKED ? DCAE_LOW_PACKED
+                                                   : dcae_round_up(out_c, 16)),
         .act = (gint)act,
         .shortcut = (gint)shortcut,
         .splits = 1,
         .filled = (gint)(place == DCAE_PLACE_UP ? dcae_round_up(columns, DCAE_WIDE_TILE_N)
                                                 : dcae_round_up(columns, 8)),
     };
-    if (random_of(d, 2) == 0) {
-        t->residual = make_plane(d, h, w, out_c, random_parts(d, out_c));
+    if (s->residual_parts != NO_RESIDUAL) {
+        t->residual = make_plane(d, h, w, out_c, (guint)s->residual_parts);
         t->args.residual = t->residual.rows;
     }
     set_weights(t);
@@ -432,7 +447,11 @@ static void run_case(Case *t)
         return;
     g_autofree float *of_wide = run_kernel(t, &wide, DCAE_KERNEL_CONV_WIDE);
     g_assert_cmpmem(of_wide, t->out.n * sizeof(float), wanted, t->out.n * sizeof(float));
-    parts.splits = 1 + (gint)random_of(t->d, (guint)MIN(parts.k / DCAE_MMA_STEP, 3));
+    if (parts.norm_weight)
+        return; /* has no parts */
+    guint steps = (guint)parts.k / DCAE_MMA_STEP;
+    guint share = dcae_ceil_div(steps, 1 + random_of(t->d, MIN(steps, 3)));
+    parts.splits = (gint)dcae_ceil_div(steps, share);
     gsize pixels = dcae_round_up((guint)parts.products, DCAE_MMA_TILE_M);
     gsize n = t->phases * (gsize)parts.splits * pixels * (gsize)parts.columns;
     g_autofree float *zeros = g_new0(float, n);
@@ -441,19 +460,94 @@ static void run_case(Case *t)
     g_assert_cmpmem(of_parts, t->out.n * sizeof(float), wanted, t->out.n * sizeof(float));
 }
 
+static void run_shape(Device *d, const Shape *shape)
+{
+    Case t;
+
+    make_case(&t, d, shape);
+    run_case(&t);
+    free_case(&t);
+}
+
 #define ROUNDS 2
 
 static void test_epilogues(gconstpointer data)
 {
     for (guint i = 0; i < ROUNDS * 4 * 5 * 5; i++) {
         Device d;
-        Case t;
         device_open(&d, (DcaePrecision)GPOINTER_TO_INT(data));
         g_rand_set_seed(d.random, i);
-        make_case(&t, &d, i % 4, i / 4 % 5, i / 20 % 5);
-        run_case(&t);
-        free_case(&t);
+        Shape shape = random_shape(&d, i % 4, i / 4 % 5, i / 20 % 5);
+        run_shape(&d, &shape);
         device_close(&d);
+    }
+}
+
+/* Means of many channels: all lengths that an unrolled loop tells apart, in the tile of 128 columns
+ * and behind it. */
+static void check_means(DcaePrecision precision, guint place, guint shortcut, guint parts)
+{
+    Device d;
+    device_open(&d, precision);
+    for (guint group = 6; group < 10; group++) {
+        Shape shape = {.place = place,
+                       .shortcut = shortcut,
+                       .out_c = 132,
+                       .group = group,
+                       .in_parts = parts,
+                       .residual_parts = NO_RESIDUAL,
+                       .h = 2,
+                       .w = 3};
+        run_shape(&d, &shape);
+    }
+    device_close(&d);
+}
+
+static void test_means(gconstpointer data)
+{
+    DcaePrecision precision = (DcaePrecision)GPOINTER_TO_INT(data);
+    guint most = precision == DCAE_PRECISION_BF16 ? TWO_PARTS : ONE_PART;
+
+    for (guint parts = ONE_PART; parts <= most; parts++) {
+        check_means(precision, DCAE_PLACE_PLAIN, DCAE_SHORTCUT_MEAN, parts);
+        check_means(precision, DCAE_PLACE_PLAIN, DCAE_SHORTCUT_DOWN_MEAN, parts);
+        check_means(precision, DCAE_PLACE_DOWN, DCAE_SHORTCUT_MEAN, parts);
+        check_means(precision, DCAE_PLACE_DOWN, DCAE_SHORTCUT_DOWN_MEAN, parts);
+    }
+}
+
+/* Pixels that end in the middle of four channels, and one that does not. */
+static void check_ends(DcaePrecision precision, guint place, guint out_c)
+{
+    gboolean bf16 = precision == DCAE_PRECISION_BF16, narrow = out_c <= DCAE_LOW_PACKED;
+    guint most = !bf16 ? ONE_PART : narrow ? PACKED : TWO_PARTS;
+    Device d;
+
+    device_open(&d, precision);
+    for (guint parts = ONE_PART; parts <= most; parts++) {
+        Shape shape = {.place = place,
+                       .shortcut = DCAE_SHORTCUT_UP_REPEAT,
+                       .out_c = out_c,
+                       .group = 1,
+                       .in_parts = parts,
+                       .out_parts = parts,
+                       .residual_parts = (gint)(most - parts),
+                       .h = 2,
+                       .w = 4};
+        run_shape(&d, &shape);
+    }
+    device_close(&d);
+}
+
+static void test_ends(gconstpointer data)
+{
+    static const guint channels[] = {1, 3, 129, 131, 132};
+
+    for (guint i = 0; i < G_N_ELEMENTS(channels); i++) {
+        if (GPOINTER_TO_INT(data) == DCAE_PRECISION_F32 && channels[i] > 128)
+            continue;
+        check_ends((DcaePrecision)GPOINTER_TO_INT(data), DCAE_PLACE_PLAIN, channels[i]);
+        check_ends((DcaePrecision)GPOINTER_TO_INT(data), DCAE_PLACE_DOWN, channels[i]);
     }
 }
 
@@ -464,5 +558,11 @@ int main(int argc, char **argv)
     g_test_add_data_func("/epilogues/f32", GINT_TO_POINTER(DCAE_PRECISION_F32), test_epilogues);
     g_test_add_data_func("/epilogues/bf16", GINT_TO_POINTER(DCAE_PRECISION_BF16), test_epilogues);
     g_test_add_data_func("/epilogues/f16", GINT_TO_POINTER(DCAE_PRECISION_F16), test_epilogues);
+    g_test_add_data_func("/ends/f32", GINT_TO_POINTER(DCAE_PRECISION_F32), test_ends);
+    g_test_add_data_func("/ends/bf16", GINT_TO_POINTER(DCAE_PRECISION_BF16), test_ends);
+    g_test_add_data_func("/ends/f16", GINT_TO_POINTER(DCAE_PRECISION_F16), test_ends);
+    g_test_add_data_func("/means/f32", GINT_TO_POINTER(DCAE_PRECISION_F32), test_means);
+    g_test_add_data_func("/means/bf16", GINT_TO_POINTER(DCAE_PRECISION_BF16), test_means);
+    g_test_add_data_func("/means/f16", GINT_TO_POINTER(DCAE_PRECISION_F16), test_means);
     return g_test_run();
 }

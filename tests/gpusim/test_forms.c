@@ -100,14 +100,14 @@ static guint norm_blocks(DcaeKernelNorm *a)
 
 /* ---- the norm of all columns */
 
-static void check_all_columns(DcaePrecision precision, guint out_c)
+/* low: the result in two parts. */
+static void check_all_columns(DcaePrecision precision, guint out_c, gboolean residual, gboolean low)
 {
     Device d;
     device_open(&d, precision);
-    gboolean low = precision == DCAE_PRECISION_BF16;
     guint columns = DCAE_ALL_COLUMNS, tiles = dcae_ceil_div(PIXELS, DCAE_MMA_TILE_M);
     DcaeKernelConv conv = conv_args(&d, 32, out_c, columns, 9 * 32);
-    DcaeKernelNorm norm = {.residual = plane(&d, out_c, low),
+    DcaeKernelNorm norm = {.residual = residual ? plane(&d, out_c, low) : (DcaeKernelRows){0},
                            .weight = floats(&d, columns),
                            .bias = floats(&d, columns),
                            .y1 = HEIGHT,
@@ -132,10 +132,16 @@ static void check_all_columns(DcaePrecision precision, guint out_c)
 
 static void test_all_columns(void)
 {
-    check_all_columns(DCAE_PRECISION_BF16, 512);
-    check_all_columns(DCAE_PRECISION_BF16, 300);
-    check_all_columns(DCAE_PRECISION_F16, 512);
-    check_all_columns(DCAE_PRECISION_F16, 300);
+    check_all_columns(DCAE_PRECISION_BF16, 512, TRUE, TRUE);
+    check_all_columns(DCAE_PRECISION_BF16, 389, TRUE, FALSE);
+    check_all_columns(DCAE_PRECISION_BF16, 261, FALSE, TRUE);
+    check_all_columns(DCAE_PRECISION_BF16, 133, FALSE, FALSE);
+    check_all_columns(DCAE_PRECISION_BF16, 5, TRUE, TRUE);
+    check_all_columns(DCAE_PRECISION_F16, 512, TRUE, FALSE);
+    check_all_columns(DCAE_PRECISION_F16, 389, FALSE, FALSE);
+    check_all_columns(DCAE_PRECISION_F16, 261, TRUE, FALSE);
+    check_all_columns(DCAE_PRECISION_F16, 133, FALSE, FALSE);
+    check_all_columns(DCAE_PRECISION_F16, 5, TRUE, FALSE);
 }
 
 /* ---- attention and norms of shapes that no golden model has */
@@ -271,8 +277,9 @@ static void test_attention(void)
     }
 }
 
-/* More channels than four for each thread of a block. */
-static void check_many_channels(DcaePrecision precision, guint channels)
+/* A norm of one part; packed: what comes out is in two. */
+static void check_norm(DcaePrecision precision, guint channels, gboolean residual_there,
+                       gboolean packed)
 {
     Device d;
     device_open(&d, precision);
@@ -283,15 +290,17 @@ static void check_many_channels(DcaePrecision precision, guint channels)
     for (guint c = 0; c < stride; c++)
         ones[c] = 1;
     DcaeKernelNorm norm = {.in = typed_plane(&d, channels, in),
-                           .residual = typed_plane(&d, channels, residual),
+                           .residual = residual_there ? typed_plane(&d, channels, residual)
+                                                      : (DcaeKernelRows){0},
                            .weight = device_upload(&d, ones, stride * 4),
                            .bias = device_upload(&d, ones, stride * 4),
                            .y1 = HEIGHT,
                            .c = (gint)channels,
-                           .store_c = (gint)stride};
+                           .store_c = (gint)(packed ? DCAE_LOW_PACKED : stride)};
 
     norm.out = norm.in;
     norm.out.data = floats(&d, PIXELS * stride);
+    norm.out.low = packed ? DCAE_LOW_PACKED : 0;
     guint blocks = norm_blocks(&norm);
     device_run(&d, DCAE_KERNEL_NORM, blocks, 1, 1, DCAE_THREADS, &norm);
     g_autofree float *got = download_values(&d, &norm.out);
@@ -302,17 +311,28 @@ static void check_many_channels(DcaePrecision precision, guint channels)
             squares += (double)in[at + c] * in[at + c];
         for (guint c = 0; c < channels; c++)
             check_value(&d, got[at + c],
-                        in[at + c] / sqrt(squares / channels + 1e-5) + 1 + residual[at + c]);
-        for (guint c = channels; c < stride; c++)
+                        in[at + c] / sqrt(squares / channels + 1e-5) + 1 +
+                            (residual_there ? residual[at + c] : 0));
+        for (guint c = channels; c < stride && !packed; c++)
             g_assert_cmpfloat(got[at + c], ==, 0);
+        for (guint c = 0; c < DCAE_LOW_PACKED && packed; c++) {
+            /* what rounding takes off is half of the last of eight bits */
+            g_assert_cmpfloat(fabsf(got[at + c + DCAE_LOW_PACKED]), <=, fabsf(got[at + c]) / 256);
+            g_assert_cmpfloat(got[at + c + 2 * DCAE_LOW_PACKED], ==, got[at + c]);
+            g_assert_cmpfloat(got[at + c + 3 * DCAE_LOW_PACKED], ==, 0);
+        }
     }
     device_close(&d);
 }
 
-static void test_many_channels(void)
+/* Up to more than eight for each thread of a block. */
+static void test_norms(void)
 {
-    for (DcaePrecision p = DCAE_PRECISION_F32; p <= DCAE_PRECISION_F16; p++)
-        check_many_channels(p, 1102);
+    for (DcaePrecision p = DCAE_PRECISION_F32; p <= DCAE_PRECISION_F16; p++) {
+        check_norm(p, 1102, FALSE, FALSE);
+        check_norm(p, 2054, TRUE, FALSE);
+    }
+    check_norm(DCAE_PRECISION_BF16, 3, TRUE, TRUE);
 }
 
 /* ---- few channels */
@@ -334,12 +354,14 @@ static void run_few_bands(Device *d, DcaeKernelConv *conv)
     conv->y0 = 0;
 }
 
-static void check_few_norm(DcaePrecision precision, guint in_c)
+/* low: of the pixels that come out; they have 16 channels, or four where that is DCAE_LOW_PACKED.
+ */
+static void check_few_norm(DcaePrecision precision, guint in_c, guint out_c, DcaeAct act, guint low)
 {
     Device d;
     device_open(&d, precision);
     guint padded = dcae_round_up(in_c, 16), k = dcae_round_up(in_c, 32);
-    DcaeKernelConv conv = conv_args(&d, in_c, 3, DCAE_FEW_COLUMNS, k);
+    DcaeKernelConv conv = conv_args(&d, in_c, out_c, DCAE_FEW_COLUMNS, k);
     DcaeKernelNorm norm = {.in = conv.in,
                            .out = plane(&d, in_c, FALSE),
                            .weight = floats(&d, padded),
@@ -347,12 +369,12 @@ static void check_few_norm(DcaePrecision precision, guint in_c)
                            .y1 = HEIGHT,
                            .c = (gint)in_c,
                            .store_c = (gint)padded,
-                           .act = DCAE_ACT_RELU};
-    DcaeKernelRows out = plane(&d, 3, FALSE), other = plane(&d, 3, FALSE);
-    gboolean packed = precision == DCAE_PRECISION_BF16;
+                           .act = (gint)act};
+    DcaeKernelRows out = plane(&d, 3, low == 16), other = plane(&d, 3, low == 16);
 
-    out.low = other.low = packed ? DCAE_LOW_PACKED : 0;
-    conv.store_c = packed ? DCAE_LOW_PACKED : 16;
+    out.low = other.low = (gint)low;
+    if (low == DCAE_LOW_PACKED)
+        conv.store_c = DCAE_LOW_PACKED;
     conv.out = out;
     guint blocks = norm_blocks(&norm);
     device_run(&d, DCAE_KERNEL_NORM, blocks, 1, 1, DCAE_THREADS, &norm);
@@ -362,26 +384,31 @@ static void check_few_norm(DcaePrecision precision, guint in_c)
     conv.out = other;
     conv.norm_weight = norm.weight;
     conv.norm_bias = norm.bias;
-    conv.norm_relu = 1;
+    conv.norm_relu = act == DCAE_ACT_RELU;
     run_few(&d, &conv);
     g_autofree guint16 *separate = download(&d, &out), *fused = download(&d, &other);
-    g_assert_cmpmem(separate, PIXELS * 32, fused, PIXELS * 32);
+    gsize bytes = PIXELS * (gsize)out.pixel_stride * 2;
+    g_assert_cmpmem(separate, bytes, fused, bytes);
     device_close(&d);
 }
 
 static void test_few_norm(void)
 {
-    check_few_norm(DCAE_PRECISION_BF16, 128);
-    check_few_norm(DCAE_PRECISION_BF16, 80);
-    check_few_norm(DCAE_PRECISION_F16, 128);
-    check_few_norm(DCAE_PRECISION_F16, 16);
+    check_few_norm(DCAE_PRECISION_BF16, 128, 3, DCAE_ACT_RELU, DCAE_LOW_PACKED);
+    check_few_norm(DCAE_PRECISION_BF16, 80, 2, DCAE_ACT_NONE, 16);
+    check_few_norm(DCAE_PRECISION_BF16, 16, 1, DCAE_ACT_RELU, 0);
+    check_few_norm(DCAE_PRECISION_F16, 128, 3, DCAE_ACT_NONE, 0);
+    check_few_norm(DCAE_PRECISION_F16, 80, 2, DCAE_ACT_RELU, 0);
+    check_few_norm(DCAE_PRECISION_F16, 16, 1, DCAE_ACT_RELU, 0);
 }
 
 /* The same weights as columns of the general kernel: [channel][tap][k]. */
-static void check_few_product(guint in_c, guint out_c, guint y0)
+static void check_few_product(DcaePrecision precision, guint in_c, guint out_c, guint y0, guint low)
 {
     Device d;
-    device_open(&d, DCAE_PRECISION_BF16);
+    device_open(&d, precision);
+    /* two parts have 16 bits */
+    float part = low > 0 ? 2e-5f : precision == DCAE_PRECISION_BF16 ? 1.0f / 128 : 1.0f / 1024;
     guint k = dcae_round_up(in_c, 32);
     DcaeKernelConv few = conv_args(&d, in_c, out_c, DCAE_FEW_COLUMNS, k), conv;
     g_autofree guint16 *a = g_new0(guint16, DCAE_FEW_COLUMNS * k);
@@ -395,7 +422,7 @@ static void check_few_product(guint in_c, guint out_c, guint y0)
     few.weight = device_upload(&d, a, DCAE_FEW_COLUMNS * k * 2);
     few.store_c = DCAE_LOW_PACKED;
     few.out = plane(&d, 3, FALSE);
-    few.out.low = DCAE_LOW_PACKED;
+    few.out.low = (gint)low;
     conv = few;
     conv.weight = device_upload(&d, b, (gsize)DCAE_MMA_TILE_N * 9 * k * 2);
     conv.columns = DCAE_MMA_TILE_N;
@@ -411,20 +438,25 @@ static void check_few_product(guint in_c, guint out_c, guint y0)
     for (guint i = y0 * WIDTH; i < PIXELS; i++)
         for (guint c = 0; c < out_c; c++) {
             guint at = i * 16 + c;
-            float g = device_value_of(&d, got[at]) + device_value_of(&d, got[at + DCAE_LOW_PACKED]);
-            float w =
-                device_value_of(&d, wanted[at]) + device_value_of(&d, wanted[at + DCAE_LOW_PACKED]);
-            /* two parts have 16 bits; sums of about a thousand terms below 1 in another order */
-            g_assert_cmpfloat(fabsf(g - w), <, 1e-3f + 2e-5f * fabsf(w));
+            float g = device_value_of(&d, got[at]), w = device_value_of(&d, wanted[at]);
+            if (low > 0) {
+                g += device_value_of(&d, got[at + low]);
+                w += device_value_of(&d, wanted[at + low]);
+            }
+            /* sums of about a thousand terms below 1 in another order */
+            g_assert_cmpfloat(fabsf(g - w), <, 1e-3f + part * fabsf(w));
         }
     device_close(&d);
 }
 
 static void test_few_product(void)
 {
-    check_few_product(128, 3, 0);
-    check_few_product(96, 1, 0);
-    check_few_product(128, 3, 3);
+    check_few_product(DCAE_PRECISION_BF16, 128, 3, 0, DCAE_LOW_PACKED);
+    check_few_product(DCAE_PRECISION_BF16, 64, 1, 0, DCAE_LOW_PACKED);
+    check_few_product(DCAE_PRECISION_BF16, 32, 2, 3, 0);
+    check_few_product(DCAE_PRECISION_F16, 96, 1, 3, 0);
+    check_few_product(DCAE_PRECISION_F16, 64, 2, 0, 0);
+    check_few_product(DCAE_PRECISION_F16, 32, 3, 0, 0);
 }
 
 int main(int argc, char **argv)
@@ -433,7 +465,7 @@ int main(int argc, char **argv)
     device_forget_coverage();
     g_test_add_func("/forms/all-columns", test_all_columns);
     g_test_add_func("/forms/attention", test_attention);
-    g_test_add_func("/forms/many-channels", test_many_channels);
+    g_test_add_func("/forms/norms", test_norms);
     g_test_add_func("/forms/few-norm", test_few_norm);
     g_test_add_func("/forms/few-product", test_few_product);
     return g_test_run();
