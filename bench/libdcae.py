@@ -65,7 +65,8 @@ class _OpTiming(c.Structure):
 class _PlanInfo(c.Structure):
     _fields_ = [("tiling", c.c_int), ("width", c.c_uint), ("height", c.c_uint), ("latent_channels", c.c_uint),
                 ("latent_width", c.c_uint), ("latent_height", c.c_uint), ("activation_bytes", c.c_uint64),
-                ("weight_bytes", c.c_uint64), ("bands", c.c_uint), ("tiles", c.c_uint)]
+                ("weight_bytes", c.c_uint64), ("bands", c.c_uint), ("tiles", c.c_uint),
+                ("precision", c.c_int), ("isa", c.c_int), ("threads", c.c_uint)]
 
 
 class Codec:

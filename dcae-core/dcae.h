@@ -277,6 +277,9 @@ typedef struct {
     guint64 weight_bytes;     /* packed weights, shared */
     guint bands;              /* EXACT: bands of the finest segment; else 1 */
     guint tiles;              /* BLEND: tiles; else 1 */
+    DcaePrecision precision;  /* never AUTO */
+    DcaeIsa isa;              /* CPU: instruction set in use; never BEST */
+    guint threads;            /* CPU: threads in use */
 } DcaePlanInfo;
 
 /* Plans for a frame size and allocates the activations; replaces an earlier plan, which is gone

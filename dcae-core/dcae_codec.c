@@ -262,6 +262,9 @@ gboolean dcae_codec_configure(DcaeCodec *codec, const DcaeGeometry *geometry, GE
         .weight_bytes = codec->backend->weights_bytes(dcae_shared_weights_get(codec->weights)),
         .bands = codec->plan->bands,
         .tiles = codec->program->n_tiles,
+        .precision = codec->params.precision,
+        .isa = codec->params.isa,
+        .threads = codec->params.threads,
     };
     return TRUE;
 

@@ -177,12 +177,16 @@ static void print_plan(int direction, const DcaeCodec *codec)
 {
     const DcaePlanInfo *plan = dcae_codec_plan_info(codec);
 
-    printf("%s: %ux%u pixels, %ux%ux%u latents on %s, tiling %s, %u bands, %u tiles, "
-           "activations %.1f MiB, weights %.1f MiB\n",
+    printf("%s: %ux%u pixels, %ux%ux%u latents on %s, tiling %s",
            choice_name(directions, direction), plan->width, plan->height, plan->latent_channels,
            plan->latent_height, plan->latent_width, dcae_codec_backend(codec),
-           choice_name(tilings, plan->tiling), plan->bands, plan->tiles,
-           plan->activation_bytes / 1048576.0, plan->weight_bytes / 1048576.0);
+           choice_name(tilings, plan->tiling));
+    if (plan->tiling == DCAE_TILING_EXACT)
+        printf(" in %u band%s", plan->bands, plan->bands == 1 ? "" : "s");
+    if (plan->tiling == DCAE_TILING_BLEND)
+        printf(" in %u tile%s", plan->tiles, plan->tiles == 1 ? "" : "s");
+    printf(", activations %.1f MiB, weights %.1f MiB\n", plan->activation_bytes / 1048576.0,
+           plan->weight_bytes / 1048576.0);
 }
 
 /* Pictures or latents of a batch, filled with noise from a fixed seed. */
@@ -278,6 +282,31 @@ static void print_ops(const DcaeOpTiming *ops, const double *sums, guint n, guin
     g_free(printed);
 }
 
+static void print_result(const DcaeCodec *codec, int direction, gboolean csv, guint n,
+                         double median, double p95, double flop)
+{
+    const DcaePlanInfo *plan = dcae_codec_plan_info(codec);
+    gboolean cpu = strcmp(dcae_codec_backend(codec), "cpu") == 0;
+    const char *name = choice_name(directions, direction), *backend = dcae_codec_backend(codec),
+               *precision = choice_name(precisions, plan->precision),
+               *isa = cpu ? choice_name(isas, plan->isa) : "",
+               *tiling = choice_name(tilings, plan->tiling);
+    guint threads = cpu ? plan->threads : 0;
+    double fps = 1000.0 * n / median, gflops = flop * n / median * 1e-6;
+
+    if (csv) {
+        printf("%s,%s,%s,%s,%u,%u,%s,%u,%u,%.2f,%.2f,%.3f,%.1f\n", name, backend, precision, isa,
+               plan->width, plan->height, tiling, n, threads, median, p95, fps, gflops);
+        return;
+    }
+    printf("%s on %s, %s", name, backend, precision);
+    if (cpu)
+        printf(", %s, %u thread%s", isa, threads, threads == 1 ? "" : "s");
+    printf(", %ux%u, tiling %s, batch %u: median %.2f ms, 95th percentile %.2f ms, %.3f frames/s, "
+           "%.1f GFLOP/s\n",
+           plan->width, plan->height, tiling, n, median, p95, fps, gflops);
+}
+
 /* The first run warms up and checks that the output is finite; the others are timed. */
 static gboolean measure(DcaeCodec *codec, int direction, const Frames *frames,
                         const Options *options)
@@ -285,7 +314,6 @@ static gboolean measure(DcaeCodec *codec, int direction, const Frames *frames,
     guint runs = options->runs, n = 0;
     double *times = g_new(double, runs), *sums = NULL, flop = 0;
     const DcaeOpTiming *ops = NULL;
-    const DcaePlanInfo *plan = dcae_codec_plan_info(codec);
     GError *error = NULL;
 
     for (guint i = 0; i <= runs && !error; i++) {
@@ -310,15 +338,7 @@ static gboolean measure(DcaeCodec *codec, int direction, const Frames *frames,
         qsort(times, runs, sizeof *times, compare_doubles);
         median = times[runs / 2];
         p95 = times[MIN(runs - 1, runs * 95 / 100)];
-        printf(
-            options->csv
-                ? "%s,%s,%s,%u,%u,%s,%u,%d,%.2f,%.2f,%.3f,%.1f\n"
-                : "%s on %s (at most %s), %ux%u, tiling %s, batch %u, threads %d (0: all): median "
-                  "%.2f ms, 95th percentile %.2f ms, %.3f frames/s, %.1f GFLOP/s\n",
-            choice_name(directions, direction), dcae_codec_backend(codec),
-            options->isa ? options->isa : "best", plan->width, plan->height,
-            choice_name(tilings, plan->tiling), frames->n, options->threads, median, p95,
-            1000.0 * frames->n / median, flop * frames->n / median * 1e-6);
+        print_result(codec, direction, options->csv, frames->n, median, p95, flop);
     }
     g_free(sums);
     g_free(times);
@@ -367,20 +387,64 @@ static gboolean run_plan(const Options *options, char **args)
 static gboolean run_bench(const Options *options, char **args)
 {
     if (options->csv)
-        puts("direction,backend,max_isa,width,height,tiling,batch,threads,median_ms,p95_ms,fps,"
-             "gflops");
+        puts("direction,backend,precision,isa,width,height,tiling,batch,threads,median_ms,p95_ms,"
+             "fps,gflops");
     return for_each_direction(options, args, TRUE);
 }
 
 static const struct {
-    const char *name;
+    const char *name, *args;
     int n_args;
     gboolean (*run)(const Options *options, char **args);
 } commands[] = {
-    {"info", 1, run_info},
-    {"plan", 3, run_plan},
-    {"bench", 3, run_bench},
+    {"info", "MODEL", 1, run_info},
+    {"plan", "MODEL WIDTH HEIGHT", 3, run_plan},
+    {"bench", "MODEL WIDTH HEIGHT", 3, run_bench},
 };
+
+/* args: what stands behind the options, beginning with the command. */
+static int run_command(const Options *options, int n_args, char **args)
+{
+    if (n_args == 0) {
+        fprintf(stderr, "dcae: no command; info, plan or bench? See dcae --help\n");
+        return 2;
+    }
+    for (gsize i = 0; i < G_N_ELEMENTS(commands); i++) {
+        if (strcmp(args[0], commands[i].name) != 0)
+            continue;
+        if (n_args == 1 + commands[i].n_args)
+            return commands[i].run(options, args + 1) ? 0 : 1;
+        fprintf(stderr, "usage: dcae [OPTION…] %s %s; see dcae --help\n", args[0],
+                commands[i].args);
+        return 2;
+    }
+    fprintf(stderr, "dcae: unknown command \"%s\"; info, plan or bench? See dcae --help\n",
+            args[0]);
+    return 2;
+}
+
+static gboolean check_numbers(const Options *o)
+{
+    const struct {
+        const char *name;
+        double value, least, most;
+    } numbers[] = {
+        {"threads", o->threads, 0, G_MAXINT},
+        {"batch", o->batch, 0, G_MAXINT},
+        {"tile", o->tile, 0, G_MAXINT},
+        {"stride", o->stride, 0, G_MAXINT},
+        {"memory-limit", o->memory_limit, 0, 1e12},
+        {"runs", o->runs, 1, 1000000},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(numbers); i++)
+        if (!(numbers[i].value >= numbers[i].least && numbers[i].value <= numbers[i].most)) {
+            fprintf(stderr, "dcae: --%s is %g; it can be %.0f to %.0f\n", numbers[i].name,
+                    numbers[i].value, numbers[i].least, numbers[i].most);
+            return FALSE;
+        }
+    return TRUE;
+}
 
 static gboolean parse_options(int *argc, char ***argv, Options *o)
 {
@@ -420,12 +484,11 @@ static gboolean parse_options(int *argc, char ***argv, Options *o)
     g_option_context_free(context);
     if (!ok)
         return report(error);
-    if (o->threads < 0 || o->batch < 0 || o->tile < 0 || o->stride < 0 || o->runs < 1 ||
-        o->runs > 1000000 || !(o->memory_limit >= 0 && o->memory_limit <= 1e12)) {
-        fprintf(stderr, "dcae: a number is out of range\n");
+    if ((o->tile > 0 || o->stride > 0) && g_strcmp0(o->tiling, "blend") != 0) {
+        fprintf(stderr, "dcae: --tile and --stride are of --tiling=blend\n");
         return FALSE;
     }
-    return TRUE;
+    return check_numbers(o);
 }
 
 int main(int argc, char **argv)
@@ -434,17 +497,8 @@ int main(int argc, char **argv)
     int status = 2;
 
     setlocale(LC_CTYPE, ""); /* not LC_NUMERIC: CSV has decimal points everywhere */
-    if (parse_options(&argc, &argv, &options)) {
-        gsize i = 0;
-
-        while (i < G_N_ELEMENTS(commands) && (argc < 2 || strcmp(argv[1], commands[i].name) != 0))
-            i++;
-        if (i < G_N_ELEMENTS(commands) && argc == 2 + commands[i].n_args)
-            status = commands[i].run(&options, argv + 2) ? 0 : 1;
-        else
-            fprintf(stderr, "usage: dcae [OPTION…] info MODEL | plan MODEL WIDTH HEIGHT | "
-                            "bench MODEL WIDTH HEIGHT; see dcae --help\n");
-    }
+    if (parse_options(&argc, &argv, &options))
+        status = run_command(&options, argc - 1, argv + 1);
     g_free(options.variant);
     g_free(options.config);
     g_free(options.direction);
