@@ -329,7 +329,7 @@ static void check_norm(DcaePrecision precision, guint channels, gboolean residua
 static void test_norms(void)
 {
     for (DcaePrecision p = DCAE_PRECISION_F32; p <= DCAE_PRECISION_F16; p++) {
-        check_norm(p, 1102, FALSE, FALSE);
+        check_norm(p, 1101, FALSE, FALSE);
         check_norm(p, 2054, TRUE, FALSE);
     }
     check_norm(DCAE_PRECISION_BF16, 3, TRUE, TRUE);
