@@ -25,16 +25,30 @@ static inline gsize round_up(gsize n)
     return (n + 15) / 16 * 16;
 }
 
+/* Rows of a call before its first pair of picture rows: 0 or 1. */
+static guint rows_before_pair(const DcaeCpuCall *call)
+{
+    return (call->op->frame_y + call->y0) % 2;
+}
+
 /* Picture rows a task: fewer in a band of few rows, which every thread should have some of. */
 static guint task_rows(const DcaeCpuCall *call)
 {
-    guint pairs = dcae_ceil_div(dcae_ceil_div(call->y1 - call->y0, 2), MAX(call->threads, 1));
-    return CLAMP(2 * pairs, 2, MAX_ROWS);
+    guint pairs = dcae_ceil_div(call->y1 - call->y0 + rows_before_pair(call), 2);
+    return CLAMP(2 * dcae_ceil_div(pairs, MAX(call->threads, 1)), 2, MAX_ROWS);
 }
 
 static gsize pixels_n_tasks(const DcaeCpuCall *call)
 {
-    return dcae_ceil_div(call->y1 - call->y0, task_rows(call));
+    return dcae_ceil_div(call->y1 - call->y0 + rows_before_pair(call), task_rows(call));
+}
+
+/* Rows [*y0, *y1) of a task. All but the first begin at a pair. */
+static void task_range(const DcaeCpuCall *call, gsize task, guint *y0, guint *y1)
+{
+    guint rows = task_rows(call), before = rows_before_pair(call), begin = (guint)task * rows;
+    *y0 = call->y0 + MAX(begin, before) - before;
+    *y1 = MIN(call->y0 + begin + rows - before, call->y1);
 }
 
 /* ---- picture to network: scratch holds R, G, B lines in [-1, 1] and a chroma line */
@@ -203,9 +217,9 @@ static void pixels_in_run(const DcaeCpuCall *call, gsize task, void *scratch)
     const DcaeOp *op = call->op;
     gsize stride = round_up(op->frame_w) + 16;
     float *base = scratch, *line[3] = {base, base + stride, base + 2 * stride};
-    guint rows = task_rows(call), y0 = call->y0 + (guint)task * rows;
-    guint y1 = MIN(y0 + rows, call->y1);
+    guint y0, y1;
     gsize n = MIN((gsize)op->frame_x + call->out.w, op->frame_w);
+    task_range(call, task, &y0, &y1);
     memset(scratch, 0, pixels_in_scratch_bytes(call));
     for (guint y = y0; y < y1; y++) {
         guint row = op->frame_y + y;
@@ -382,10 +396,11 @@ static void pixels_out_run(const DcaeCpuCall *call, gsize task, void *scratch)
     float *base = scratch, *buffer = base + 6 * stride;
     float *line[3] = {base, base + stride, base + 2 * stride};
     float *next[3] = {base + 3 * stride, base + 4 * stride, base + 5 * stride};
-    guint rows = task_rows(call), y0 = call->y0 + (guint)task * rows;
-    guint y1 = MIN(MIN(y0 + rows, call->y1), op->out_h);
+    guint y0, y1;
     gboolean finite = TRUE,
              pairs = call->image->color == DCAE_COLOR_YUV && call->image->chroma_h_shift > 0;
+    task_range(call, task, &y0, &y1);
+    y1 = MIN(y1, op->out_h);
     memset(scratch, 0, pixels_out_scratch_bytes(call));
     for (guint y = y0; y < y1; y++) {
         gboolean pair = pairs && (op->frame_y + y) % 2 == 0 && y + 1 < y1;
