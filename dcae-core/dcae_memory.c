@@ -68,19 +68,21 @@ static void bound_by_groups(DcaeMemory *memory, const char *mount, const char *g
     }
 }
 
-/* One line of /proc/self/cgroup: "0::/path" for version 2, "number:controllers:/path" for 1. */
+/* One line of /proc/self/cgroup: "0::/path" for version 2, "number:controllers:/path" for 1. A path
+ * with ".." leads out of what is mounted. */
 static void bound_by_line(DcaeMemory *memory, const char *root, const char *line)
 {
     g_auto(GStrv) part = g_strsplit(line, ":", 3);
-    if (g_strv_length(part) != 3 || strstr(part[2], ".."))
+    if (g_strv_length(part) != 3)
         return;
+    const char *group = strstr(part[2], "..") ? "/" : part[2];
     g_auto(GStrv) controllers = g_strsplit(part[1], ",", -1);
     gboolean second = part[1][0] == '\0';
     g_autofree char *mount = g_build_filename(root, GROUPS, second ? NULL : "memory", NULL);
     if (second)
-        bound_by_groups(memory, mount, part[2], &version2);
+        bound_by_groups(memory, mount, group, &version2);
     else if (g_strv_contains((const char *const *)controllers, "memory"))
-        bound_by_groups(memory, mount, part[2], &version1);
+        bound_by_groups(memory, mount, group, &version1);
 }
 
 DcaeMemory dcae_memory_read(const char *root)
