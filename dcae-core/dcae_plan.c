@@ -100,22 +100,31 @@ static gsize value_bytes(const Planner *p, guint value, guint rows)
     return align_bytes(rows * row_bytes(p, value)) * p->params->batch;
 }
 
-/* Calls f for every value that an op touches. */
-static void for_values(const DcaeOp *op, void (*f)(guint value, guint segment, Planner *),
-                       guint segment, Planner *p)
-{
-    const guint values[] = {op->in, op->out, op->residual, op->state, op->above, op->left};
+#define OP_VALUES 6
 
-    for (guint i = 0; i < G_N_ELEMENTS(values); i++)
-        if (values[i] != DCAE_NO_VALUE)
-            f(values[i], segment, p);
+/* Every value that an op touches, DCAE_NO_VALUE among them. */
+static void op_values(const DcaeOp *op, guint values[OP_VALUES])
+{
+    values[0] = op->in;
+    values[1] = op->out;
+    values[2] = op->residual;
+    values[3] = op->state;
+    values[4] = op->above;
+    values[5] = op->left;
 }
 
-static void touch(guint value, guint segment, Planner *p)
+static void touch_values(Planner *p, const DcaeOp *op, guint segment)
 {
-    Window *w = &p->windows[value];
-    w->first_segment = MIN(w->first_segment, segment);
-    w->last_segment = MAX(w->last_segment, segment);
+    guint values[OP_VALUES];
+
+    op_values(op, values);
+    for (guint i = 0; i < OP_VALUES; i++) {
+        if (values[i] == DCAE_NO_VALUE)
+            continue;
+        Window *w = &p->windows[values[i]];
+        w->first_segment = MIN(w->first_segment, segment);
+        w->last_segment = MAX(w->last_segment, segment);
+    }
 }
 
 static gboolean is_whole(const Planner *p, guint value)
@@ -136,7 +145,7 @@ static void find_segments(Planner *p)
         rows = MAX(rows, op_rows(program, op));
         gboolean ends = op->kind == DCAE_OP_ATTN_SUM || op->kind == DCAE_OP_PIXELS_OUT ||
                         op->kind == DCAE_OP_LATENT_OUT;
-        for_values(op, touch, segments->len, p);
+        touch_values(p, op, segments->len);
         if (!ends)
             continue;
         Segment s = {.first = first, .end = i + 1, .rows = rows};
@@ -486,9 +495,9 @@ static void find_lives(Planner *p, guint first, guint end)
             extend_life(&p->windows[step->value], i);
             continue;
         }
-        const DcaeOp *op = &p->program->ops[step->op];
-        const guint values[] = {op->in, op->out, op->residual, op->state, op->above, op->left};
-        for (guint k = 0; k < G_N_ELEMENTS(values); k++)
+        guint values[OP_VALUES];
+        op_values(&p->program->ops[step->op], values);
+        for (guint k = 0; k < OP_VALUES; k++)
             if (values[k] != DCAE_NO_VALUE)
                 extend_life(&p->windows[values[k]], i);
     }
@@ -830,11 +839,11 @@ static DcaePlan *plan_under_limit(Planner *p, GError **error)
     DcaePlan *least = make_plan(p);
     if (least->peak_bytes <= limit)
         return least;
-    g_set_error(error, DCAE_ERROR, DCAE_ERROR_SETTINGS,
-                "the memory limit of %" G_GSIZE_FORMAT
-                " MiB is too low for this frame size: exact tiling needs at least %" G_GSIZE_FORMAT
-                " MiB",
-                limit >> 20, (least->peak_bytes >> 20) + 1);
+    g_set_error(
+        error, DCAE_ERROR, DCAE_ERROR_SETTINGS,
+        "the memory limit of %" G_GSIZE_FORMAT
+        " MiB is too low for %ux%u pixels: exact tiling needs at least %" G_GSIZE_FORMAT " MiB",
+        limit >> 20, p->program->picture_w, p->program->picture_h, (least->peak_bytes >> 20) + 1);
     dcae_plan_free(least);
     return NULL;
 }
@@ -866,6 +875,44 @@ static void find_strides(Planner *p)
         p->traits->pixels(p->program, p->c_stride);
 }
 
+/* What a planner finds in the program before it cuts anything; c_stride is there. */
+static void planner_start(Planner *p)
+{
+    guint n_ops = p->program->n_ops, n_values = p->program->n_values;
+
+    p->done = g_new0(guint, n_ops);
+    p->need = g_new0(guint, n_ops);
+    p->chunk = g_new0(guint, n_ops);
+    p->n_steps = g_new0(guint, n_ops);
+    p->next_writer = g_new0(guint, n_ops);
+    p->first_writer = g_new0(guint, n_values);
+    p->windows = g_new0(Window, n_values);
+    p->steps = g_array_new(FALSE, FALSE, sizeof(DcaeStep));
+    p->last_step = g_new0(guint, n_ops);
+    p->workspaces = g_array_new(FALSE, FALSE, sizeof(Workspace));
+    find_segments(p);
+    find_writers(p);
+    find_partners(p);
+    find_borders(p);
+}
+
+static void planner_clear(Planner *p)
+{
+    g_clear_pointer(&p->steps, g_array_unref);
+    g_clear_pointer(&p->workspaces, g_array_unref);
+    g_free(p->last_step);
+    g_free(p->segments);
+    g_free(p->done);
+    g_free(p->need);
+    g_free(p->chunk);
+    g_free(p->n_steps);
+    g_free(p->first_border);
+    g_free(p->next_writer);
+    g_free(p->first_writer);
+    g_free(p->c_stride);
+    g_free(p->windows);
+}
+
 DcaePlan *dcae_plan_new(const DcaeProgram *program, const DcaeTraits *traits,
                         const DcaePlanParams *params, GError **error)
 {
@@ -874,23 +921,10 @@ DcaePlan *dcae_plan_new(const DcaeProgram *program, const DcaeTraits *traits,
 
     find_strides(&p);
     if (!check_sizes(&p, error)) {
-        g_free(p.c_stride);
+        planner_clear(&p);
         return NULL;
     }
-    p.done = g_new0(guint, program->n_ops);
-    p.need = g_new0(guint, program->n_ops);
-    p.chunk = g_new0(guint, program->n_ops);
-    p.n_steps = g_new0(guint, program->n_ops);
-    p.next_writer = g_new0(guint, program->n_ops);
-    p.first_writer = g_new0(guint, program->n_values);
-    p.windows = g_new0(Window, program->n_values);
-    p.steps = g_array_new(FALSE, FALSE, sizeof(DcaeStep));
-    p.last_step = g_new0(guint, program->n_ops);
-    p.workspaces = g_array_new(FALSE, FALSE, sizeof(Workspace));
-    find_segments(&p);
-    find_writers(&p);
-    find_partners(&p);
-    find_borders(&p);
+    planner_start(&p);
     if (params->exact && params->band_rows == 0) {
         plan = plan_under_limit(&p, error);
     } else {
@@ -898,19 +932,7 @@ DcaePlan *dcae_plan_new(const DcaeProgram *program, const DcaeTraits *traits,
                   params->tight);
         plan = make_plan(&p);
     }
-    g_array_unref(p.steps);
-    g_array_unref(p.workspaces);
-    g_free(p.last_step);
-    g_free(p.segments);
-    g_free(p.done);
-    g_free(p.need);
-    g_free(p.chunk);
-    g_free(p.n_steps);
-    g_free(p.first_border);
-    g_free(p.next_writer);
-    g_free(p.first_writer);
-    g_free(p.c_stride);
-    g_free(p.windows);
+    planner_clear(&p);
     return plan;
 }
 

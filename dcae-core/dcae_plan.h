@@ -19,7 +19,7 @@ typedef struct {
      * same for all of the op's borders: so each op's borders lie where its reader's need them, and
      * windows are smaller. 0: they may not. NULL: none may. */
     guint (*row_shift)(const DcaeProgram *program, const DcaeOp *op);
-    /* Fewest output rows that still run at full speed. */
+    /* Fewest output rows that still run at full speed. Not asked for where free_rows is set. */
     guint (*min_rows)(const DcaeProgram *program, const DcaeOp *op);
     /* In place of min_rows where bands of so many rows are as fast as whole frames; else NULL. */
     guint (*free_rows)(const DcaeProgram *program, const DcaeOp *op, gconstpointer backend_params);
