@@ -18,7 +18,7 @@
 #define APPLY_HEADS 4 /* heads a task of ATTN_APPLY, whose channels are neighbours in memory */
 #define APPLY_ROWS 4  /* picture rows a task of ATTN_APPLY, which transposes the state once */
 #define GROUPS 4      /* groups a task of GROUPED_LINEAR: their weights stay in L1 */
-#define DENOMINATOR 1e-15f
+#define EPS 1e-15f    /* of the reference, beside the denominator */
 
 static inline gsize round_up(gsize n)
 {
@@ -152,7 +152,7 @@ static gsize sum_n_tasks(const DcaeCpuCall *call)
 
 static gsize sum_scratch_bytes(const DcaeCpuCall *call)
 {
-    return PIXELS * (2 * round_up(call->op->head_dim) + SUM_ROWS) * sizeof(float);
+    return PIXELS * 2 * round_up(call->op->head_dim) * sizeof(float);
 }
 
 /* Copies relu(k), padded with zeros, and v of n pixels from (y, x) on. */
@@ -258,7 +258,7 @@ VEC_INLINE void apply_tile(const DcaeCpuCall *call, gsize head, guint y, guint x
     product(q, padded, state, stride, d, pixels, sums, stride, stride, FLOATS, 0, 0);
     for (int p = 0; p < pixels; p++) {
         elem_t *out = dcae_rows_at(&call->out, y, x + p) + head * d;
-        vec denominator = vec_set1(sums[p * stride + d] + DENOMINATOR);
+        vec denominator = vec_set1(sums[p * stride + d] + EPS);
         for (gsize i = 0; i < d; i += VEC_WIDTH)
             elem_store_sum_n(out + i, call->out.low,
                              vec_div(vec_load(sums + p * stride + i), denominator),

@@ -71,7 +71,7 @@ void dcae_cpu_kernels_init(DcaeCpuKernels *kernels, DcaeIsa isa, DcaePrecision p
 /* The same, filled once and kept. Thread-safe. */
 const DcaeCpuKernels *dcae_cpu_kernels_get(DcaeIsa isa, DcaePrecision precision);
 
-/* Strongest instruction set of this machine that has a build (processor and operating system). */
+/* Strongest instruction set that processor and operating system run. */
 DcaeIsa dcae_cpu_isa(void);
 
 /* Whether this machine runs the bf16 build, and there is one. Its isa is then AVX512. */

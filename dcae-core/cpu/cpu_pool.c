@@ -183,8 +183,8 @@ void dcae_pool_run(DcaePool *pool, gsize n, DcaePoolTask run, gpointer data)
             run(data, i, 0);
         return;
     }
-    /* Closed since the last loop ended: the index is at INDEX_MASK, which no loop reaches. */
     guint64 generation = (atomic_load(&pool->ticket) >> GENERATION_SHIFT) + 1;
+    /* Closes the last loop for good before n changes: no loop reaches this index. */
     atomic_store(&pool->ticket, (generation - 1) << GENERATION_SHIFT | INDEX_MASK);
     atomic_store(&pool->n, n);
     atomic_store(&pool->run, run);
