@@ -147,10 +147,6 @@ VEC_INLINE float vec_sum(vec a)
     q = _mm_add_ps(q, _mm_movehl_ps(q, q));
     return _mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q)));
 }
-VEC_INLINE vec vec_load_u8(const uint8_t *p)
-{
-    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)));
-}
 VEC_INLINE void vec_store_u8(uint8_t *p, vec v)
 {
     __m512i i = _mm512_max_epi32(_mm512_cvtps_epi32(v), _mm512_setzero_si512());
@@ -193,10 +189,6 @@ VEC_INLINE float v8_sum(__m256 h)
     __m128 q = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
     q = _mm_add_ps(q, _mm_movehl_ps(q, q));
     return _mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q)));
-}
-VEC_INLINE __m256 v8_load_u8(const uint8_t *p)
-{
-    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)));
 }
 VEC_INLINE void v8_store_u8(uint8_t *p, __m256 v)
 {
@@ -295,10 +287,6 @@ VEC_INLINE vec vec_pow2(vec n)
 VEC_INLINE float vec_sum(vec a)
 {
     return v8_sum(a);
-}
-VEC_INLINE vec vec_load_u8(const uint8_t *p)
-{
-    return v8_load_u8(p);
 }
 VEC_INLINE void vec_store_u8(uint8_t *p, vec v)
 {
@@ -413,10 +401,6 @@ VEC_INLINE float vec_sum(vec a)
 {
     return v8_sum(_mm256_add_ps(a.lo, a.hi));
 }
-VEC_INLINE vec vec_load_u8(const uint8_t *p)
-{
-    return VEC_PAIR(v8_load_u8(p), v8_load_u8(p + 8));
-}
 VEC_INLINE void vec_store_u8(uint8_t *p, vec v)
 {
     v8_store_u8(p, v.lo);
@@ -527,10 +511,6 @@ VEC_INLINE float vec_sum(vec a)
 {
     return (a[0] + a[2]) + (a[1] + a[3]);
 }
-VEC_INLINE vec vec_load_u8(const uint8_t *p)
-{
-    return (vec){p[0], p[1], p[2], p[3]};
-}
 VEC_INLINE void vec_store_u8(uint8_t *p, vec v)
 {
     vec r = vec_round(vec_min(vec_max(v, vec_zero()), vec_set1(255.0f)));
@@ -550,7 +530,7 @@ VEC_INLINE void vec_store_u8(uint8_t *p, vec v)
  * vec_round                 to nearest even, |a| < 2^22
  * vec_pow2(n)               2^n, n integral, -126 <= n <= 127
  * vec_sum                   all lanes: halves are added until one is left
- * vec_load_u8, _store_u8    VEC_WIDTH bytes; store rounds to nearest even and saturates, |v| < 2^15
+ * vec_store_u8              VEC_WIDTH bytes; rounds to nearest even and saturates, |v| < 2^15
  */
 
 /* Rows and columns of the register tile in floats. */
