@@ -524,13 +524,15 @@ VEC_INLINE void vec_store_u8(uint8_t *p, vec v)
 
 /* Contracts, the same in every section:
  *
- * vec_load_n, vec_store_n   first n lanes, 0 <= n <= VEC_WIDTH; other lanes read as 0, never
- * touched vec_fma(a, b, c)          a·b + c;  vec_fnma: c - a·b vec_max, vec_min          b where a
- * or b is NaN: vec_max(0, x) is a ReLU that keeps NaN vec_select_lt             a < b ? yes : no
- * vec_round                 to nearest even, |a| < 2^22
- * vec_pow2(n)               2^n, n integral, -126 <= n <= 127
- * vec_sum                   all lanes: halves are added until one is left
- * vec_store_u8              VEC_WIDTH bytes; rounds to nearest even and saturates, |v| < 2^15
+ *   vec_load_n, vec_store_n  first n lanes, 0 <= n <= VEC_WIDTH; memory behind them is not touched,
+ *                            other lanes read as 0
+ *   vec_fma(a, b, c)         a·b + c;  vec_fnma: c - a·b
+ *   vec_max, vec_min         b where a or b is NaN: vec_max(0, x) is a ReLU that keeps NaN
+ *   vec_select_lt            a < b ? yes : no
+ *   vec_round                to nearest even, |a| < 2^22
+ *   vec_pow2(n)              2^n, n integral, -126 <= n <= 127
+ *   vec_sum                  all lanes: halves are added until one is left
+ *   vec_store_u8             VEC_WIDTH bytes; rounds to nearest even and saturates, |v| < 2^15
  */
 
 /* Rows and columns of the register tile in floats. */
