@@ -420,7 +420,8 @@ static void check_few_product(DcaePrecision precision, guint in_c, guint out_c, 
                 a[(tap * DCAE_FEW_OUT + n) * k + c] = b[(n * 9 + tap) * in_c + c] = number(&d);
     few.y0 = (gint)y0;
     few.weight = device_upload(&d, a, DCAE_FEW_COLUMNS * k * 2);
-    few.store_c = low == DCAE_LOW_PACKED ? DCAE_LOW_PACKED : 16;
+    /* to the end of the pixel, or as if other channels followed */
+    few.store_c = low == DCAE_LOW_PACKED || out_c == 1 ? 4 : 16;
     few.out = plane(&d, 3, low == 16);
     few.out.low = (gint)low;
     guint stride = (guint)few.out.pixel_stride;
