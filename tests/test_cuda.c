@@ -5,7 +5,6 @@
  * of every kind against the CPU backend, several frames under way, failing calls. Without any
  * driver it checks what is said then.
  */
-#include <dlfcn.h>
 #include <glib/gstdio.h>
 #include <math.h>
 #include <string.h>
@@ -13,87 +12,13 @@
 #include "golden_run.h"
 
 #include "../cuda/cuda_driver.h"
-#include "gpusim/gpusim.h"
+#include "gpusim/client.h"
 
 /* The promise for 16-bit types, whose roundings of 2^-9 and 2^-11 add up over the layers. */
 #define MAX_ERROR_16 1e-2
 
-/* ---- the stand-in */
-
-static struct {
-    unsigned (*report_count)(void);
-    const char *(*report_text)(unsigned index);
-    void (*reset)(void);
-    void (*fail)(const char *call, unsigned n, int code);
-    void (*seed)(unsigned seed);
-    void (*counters)(GpusimCounters *out);
-    unsigned (*fail_left)(void);
-    unsigned (*report_leaks)(void);
-    void (*coverage_lines)(GpusimLine line, void *data);
-} sim;
-
 /* On a real device nothing counts and nothing fails on demand. */
 static gboolean on_device;
-
-static unsigned nothing_reported(void)
-{
-    return 0;
-}
-
-static void ignore_reset(void)
-{
-}
-
-static void ignore_seed(unsigned seed)
-{
-}
-
-static void *sim_function(void *library, const char *name)
-{
-    void *function = dlsym(library, name);
-
-    if (function == NULL)
-        g_error("libcuda.so.1 has no %s: it isn't the stand-in of tests/gpusim", name);
-    return function;
-}
-
-/* FALSE where there is no driver at all. A driver that isn't the stand-in is used only where
- * DCAE_TEST_DEVICE says so. */
-static gboolean open_sim(void)
-{
-    void *library = dlopen("libcuda.so.1", RTLD_NOW);
-
-    if (library == NULL)
-        return FALSE;
-    on_device = g_getenv("DCAE_TEST_DEVICE") != NULL && dlsym(library, "gpusim_reset") == NULL;
-    if (on_device) {
-        sim.report_count = sim.report_leaks = nothing_reported;
-        sim.reset = ignore_reset;
-        sim.seed = ignore_seed;
-        return TRUE;
-    }
-    *(void **)&sim.report_count = sim_function(library, "gpusim_report_count");
-    *(void **)&sim.report_text = sim_function(library, "gpusim_report_text");
-    *(void **)&sim.reset = sim_function(library, "gpusim_reset");
-    *(void **)&sim.fail = sim_function(library, "gpusim_fail");
-    *(void **)&sim.fail_left = sim_function(library, "gpusim_fail_left");
-    *(void **)&sim.seed = sim_function(library, "gpusim_seed");
-    *(void **)&sim.counters = sim_function(library, "gpusim_counters");
-    *(void **)&sim.report_leaks = sim_function(library, "gpusim_report_leaks");
-    *(void **)&sim.coverage_lines = sim_function(library, "gpusim_coverage_lines");
-    return TRUE;
-}
-
-/* No finding of the checkers, and nothing left allocated. */
-static void check_sim(void)
-{
-    unsigned n = sim.report_leaks();
-
-    n += sim.report_count();
-    for (unsigned i = 0; i < sim.report_count(); i++)
-        g_test_message("%s", sim.report_text(i));
-    g_assert_cmpuint(n, ==, 0);
-}
 
 /* ---- golden cases */
 
@@ -140,12 +65,12 @@ static void test_golden(gconstpointer data)
     double error = golden_error(whole.data, wanted, whole.n);
     g_test_message("%s: relative L2 error %.2e, %.2f s", t->name, error,
                    (double)(g_get_monotonic_time() - start) / 1e6);
-    check_sim();
+    sim_check();
     g_assert_cmpfloat(error, <=,
                       t->precision == DCAE_PRECISION_F32 ? GOLDEN_MAX_ERROR : MAX_ERROR_16);
     if (t->bands)
         check_bands(c, t, &whole);
-    check_sim();
+    sim_check();
     g_free(whole.data);
     golden_free(c);
 }
@@ -238,7 +163,7 @@ static void test_seeds(gconstpointer data)
             g_assert_cmpmem(r.data, r.n * sizeof(float), first.data, first.n * sizeof(float));
         if (i > 0)
             g_free(r.data);
-        check_sim();
+        sim_check();
     }
     sim.seed(0);
     g_free(first.data);
@@ -393,7 +318,7 @@ static void test_picture(gconstpointer data)
     g_assert_cmpuint(different, <=, 10);
     g_free(memory[0]);
     g_free(memory[1]);
-    check_sim();
+    sim_check();
     golden_free(c);
 }
 
@@ -502,7 +427,7 @@ static void test_wide(void)
         g_assert_cmpuint(latent.c * latent.h * latent.w, ==, G_N_ELEMENTS(values[i]));
         g_assert_cmpfloat(golden_error(values[i], values[0], G_N_ELEMENTS(values[i])), <=, most[i]);
     }
-    check_sim();
+    sim_check();
     dcae_model_unref(model);
 }
 
@@ -599,7 +524,7 @@ static void test_flights(void)
     /* What was submitted and never waited for doesn't outlive the instance. */
     g_assert_true(dcae_cuda_backend.submit(d.instance, in, out, 1, ticket, &error));
     direct_close(&d);
-    check_sim();
+    sim_check();
     golden_free(c);
 }
 
@@ -634,10 +559,10 @@ static void test_failures(void)
     for (unsigned n = 1; n <= counters.calls; n++) {
         g_autoptr(GError) error = NULL;
         sim.reset();
-        sim.fail("*", n, 0);
+        sim.fail_call("*", n, 0);
         gboolean ok = encode_once(c, DCAE_PRECISION_F32, &error);
         g_assert_cmpuint(sim.fail_left(), ==, 0);
-        sim.fail("*", 0, 0);
+        sim.fail_call("*", 0, 0);
         unsigned now = sim.report_leaks();
         if (ok) {
             leaks = now;
@@ -674,12 +599,12 @@ static void test_blas_failures(void)
     for (guint i = 0; i < G_N_ELEMENTS(calls); i++) {
         g_autoptr(GError) error = NULL;
         sim.reset();
-        sim.fail(calls[i], 1, 0);
+        sim.fail_call(calls[i], 1, 0);
         g_assert_false(encode_once(c, DCAE_PRECISION_F16, &error));
-        sim.fail("*", 0, 0);
+        sim.fail_call("*", 0, 0);
         g_assert_nonnull(error);
         g_assert_nonnull(strstr(error->message, calls[i]));
-        check_sim();
+        sim_check();
     }
     golden_free(c);
 }
@@ -690,7 +615,7 @@ static void test_failing_destroy(void)
     GoldenCase *c = golden_load("head-8-row");
 
     sim.reset();
-    sim.fail("cublasDestroy_v2", 1, 0);
+    sim.fail_call("cublasDestroy_v2", 1, 0);
     g_assert_true(encode_once(c, DCAE_PRECISION_F16, NULL));
     g_assert_cmpuint(sim.fail_left(), ==, 0);
     sim.reset();
@@ -721,7 +646,7 @@ static void test_failing_waits(void)
             g_autoptr(GError) error = NULL;
             dcae_cuda_backend.submit(d.instance, &in, &out, 1, &ticket, &error);
             g_assert_no_error(error);
-            sim.fail(calls[i], 1, 0);
+            sim.fail_call(calls[i], 1, 0);
             g_assert_false(dcae_cuda_backend.wait(d.instance, ticket, NULL, &error));
             g_assert_cmpuint(sim.fail_left(), ==, 0);
             g_assert_error(error, DCAE_ERROR, DCAE_ERROR_BACKEND);
@@ -732,7 +657,7 @@ static void test_failing_waits(void)
         sim.counters(&closed);
         g_assert_cmpuint(failed.device_to_host, ==, closed.device_to_host);
         g_assert_cmpuint(failed.device_to_host, >, 0);
-        check_sim();
+        sim_check();
     }
     golden_free(c);
 }
@@ -776,7 +701,7 @@ static void test_not_finite(gconstpointer data)
         dcae_codec_run(codec, &image, &latent, 1, &error);
         g_assert_no_error(error);
         dcae_codec_free(codec);
-        check_sim();
+        sim_check();
         golden_free(c);
     }
 }
@@ -837,7 +762,7 @@ static void test_timings(void)
     g_assert_cmpuint(n, >, 2);
     if (!on_device)
         g_assert_cmpuint(timed - plain, ==, 2 * n + 1);
-    check_sim();
+    sim_check();
     golden_free(c);
 }
 
@@ -889,7 +814,7 @@ static void test_device_memory(void)
     cu->cuCtxPopCurrent_v2(NULL);
     cu->cuDevicePrimaryCtxRelease_v2(0);
     dcae_codec_free(codec);
-    check_sim();
+    sim_check();
     golden_free(c);
 }
 
@@ -929,7 +854,7 @@ static void test_shared_weights(void)
         dcae_codec_free(any);
     }
     cu->cuDevicePrimaryCtxRelease_v2(0);
-    check_sim();
+    sim_check();
     golden_free(c);
 }
 
@@ -1012,7 +937,7 @@ static void test_waits_for_neighbours(gconstpointer data)
     cu->cuCtxPopCurrent_v2(NULL);
     cu->cuDevicePrimaryCtxRelease_v2(0);
     dcae_codec_free(codec);
-    check_sim();
+    sim_check();
     golden_free(c);
 }
 
@@ -1047,7 +972,7 @@ static void test_no_room_for_weights(gconstpointer data)
     g_assert_true((strstr(error->message, "precision=bf16") != NULL) ==
                   (precision == DCAE_PRECISION_F32));
     g_assert_nonnull(strstr(error->message, "device to "));
-    check_sim();
+    sim_check();
     dcae_model_unref(model);
 }
 
@@ -1063,10 +988,10 @@ static void test_out_of_memory(gconstpointer call)
     for (unsigned n = 1; n <= 100; n++) {
         g_autoptr(GError) error = NULL;
         sim.reset();
-        sim.fail(call, n, strstr(call, "cublas") != NULL ? 3 : 2);
+        sim.fail_call(call, n, strstr(call, "cublas") != NULL ? 3 : 2);
         gboolean ok = encode_once(c, DCAE_PRECISION_F16, &error);
         gboolean failed = sim.fail_left() == 0;
-        sim.fail("*", 0, 0);
+        sim.fail_call("*", 0, 0);
         if (!failed)
             break;
         reached++;
@@ -1080,7 +1005,7 @@ static void test_out_of_memory(gconstpointer call)
     }
     g_assert_cmpuint(reached, >, 0);
     g_assert_true(advised == g_str_equal(call, "cuMemAlloc_v2"));
-    check_sim();
+    sim_check();
     golden_free(c);
 }
 
@@ -1110,7 +1035,7 @@ static void test_half_of_memory(void)
     g_assert_cmpuint(info->bands, >, 1);
     g_assert_cmpuint(info->activation_bytes, <=, whole.activation_bytes * 3 / 4);
     dcae_codec_free(codec);
-    check_sim();
+    sim_check();
     golden_free(c);
 }
 
@@ -1193,10 +1118,12 @@ int main(int argc, char **argv)
 
     g_test_init(&argc, &argv, NULL);
     g_test_set_nonfatal_assertions();
-    if (!open_sim()) {
+    SimKind kind = sim_open();
+    if (kind == SIM_NO_DRIVER) {
         g_test_add_func("/no-driver", test_no_driver);
         return g_test_run();
     }
+    on_device = kind == SIM_DEVICE;
     if (g_getenv("GPUSIM_COVERAGE") != NULL)
         g_remove(g_getenv("GPUSIM_COVERAGE")); /* of an older run */
     g_test_add_func("/flights", test_flights);

@@ -5,7 +5,6 @@
  * attention. Runs on the stand-in driver of tests/gpusim, or where DCAE_TEST_DEVICE says so on a
  * device. test_ops compares the CPU backend with the definitions.
  */
-#include <dlfcn.h>
 #include <glib/gstdio.h>
 #include <math.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include "../cuda/cuda_launch.h"
 #include "cpu/cpu_kernels.h"
 #include "golden_case.h"
+#include "gpusim/client.h"
 #include "small_program.h"
 
 /* Inputs and weights are numbers of bf16, which all precisions hold exactly. So in 16 bit the
@@ -37,36 +37,6 @@
  * where they have at most so many channels. */
 #define CHEAP 0.04e9
 #define CHEAP_C 1024
-
-/* ---- the stand-in */
-
-static struct {
-    unsigned (*report_count)(void);
-    const char *(*report_text)(unsigned index);
-    unsigned (*report_leaks)(void);
-} sim;
-
-static gboolean open_sim(void)
-{
-    void *library = dlopen("libcuda.so.1", RTLD_NOW);
-
-    if (library == NULL)
-        return FALSE;
-    *(void **)&sim.report_count = dlsym(library, "gpusim_report_count");
-    *(void **)&sim.report_text = dlsym(library, "gpusim_report_text");
-    *(void **)&sim.report_leaks = dlsym(library, "gpusim_report_leaks");
-    return sim.report_count != NULL || g_getenv("DCAE_TEST_DEVICE") != NULL;
-}
-
-static void check_sim(void)
-{
-    if (sim.report_count == NULL)
-        return;
-    unsigned n = sim.report_leaks() + sim.report_count();
-    for (unsigned i = 0; i < sim.report_count(); i++)
-        g_test_message("%s", sim.report_text(i));
-    g_assert_cmpuint(n, ==, 0);
-}
 
 /* ---- a model with one layer's weights */
 
@@ -356,7 +326,7 @@ static void compare(const Small *s, DcaeModel *model, const char *what, DcaeOpKi
         if (seconds > 1)
             g_test_message("%s in %s: %.1f s", what, ways[i].name, seconds);
     }
-    check_sim();
+    sim_check();
 }
 
 /* ---- the ops of the released models */
@@ -688,7 +658,7 @@ static void test_latents(void)
         got = run(&s, model, &ways[i / 9], in);
         g_assert_cmpmem(got, n, wanted, n);
     }
-    check_sim();
+    sim_check();
     dcae_model_unref(model);
 }
 
@@ -814,7 +784,7 @@ static void test_pictures(void)
             check_encode(&picture_kinds[i], variant, model, rand);
             check_decode(&picture_kinds[i], variant, model, rand);
         }
-    check_sim();
+    sim_check();
     dcae_model_unref(model);
 }
 
@@ -856,7 +826,7 @@ int main(int argc, char **argv)
                                        DCAE_OP_GROUPED_LINEAR, DCAE_OP_RMSNORM};
 
     g_test_init(&argc, &argv, NULL);
-    if (!open_sim()) {
+    if (sim_open() == SIM_NO_DRIVER) {
         g_print("1..0 # SKIP neither the stand-in driver nor a device\n");
         return 0;
     }
