@@ -232,7 +232,7 @@ JsonNode *dcae_json_parse(const char *text, gsize size, const char *name, GError
 {
     Scan scan = {.pos = text, .end = text + size};
     if (!g_utf8_validate_len(text, size, NULL)) {
-        g_set_error(error, DCAE_ERROR, DCAE_ERROR_FORMAT, "%s: no valid UTF-8 text", name);
+        g_set_error(error, DCAE_ERROR, DCAE_ERROR_FORMAT, "%s: not UTF-8 text", name);
         return NULL;
     }
     if (!scan_text(&scan)) {

@@ -212,8 +212,9 @@ DcaeSafetensorsHeader *dcae_safetensors_header_parse(const guint8 *json, gsize s
                                                      const char *name, GError **error)
 {
     Parser parser = {.name = name, .error = error};
+    g_autofree char *where = g_strdup_printf("%s: header", name);
     JsonNode *root = check_text(&parser, json, size)
-                         ? dcae_json_parse((const char *)json, size, name, error)
+                         ? dcae_json_parse((const char *)json, size, where, error)
                          : NULL;
     if (!root)
         return NULL;

@@ -15,7 +15,7 @@ GST_DEBUG_CATEGORY (gst_dcae_debug);
 #define GST_CAT_DEFAULT gst_dcae_debug
 
 #define MIB (G_GUINT64_CONSTANT (1) << 20)
-#define PROGRESS_STEP 5         /* per cent between two CONTINUE messages */
+#define PROGRESS_STEP 20        /* per cent between two CONTINUE messages */
 
 enum
 {
@@ -173,6 +173,14 @@ error_to_gst (DcaeDirection direction, gint code, GQuark * domain, gint * out)
   }
 }
 
+/* Whether what fails is not the loading of the model. */
+static gboolean
+is_no_loading (const GError * error)
+{
+  return g_error_matches (error, DCAE_ERROR, DCAE_ERROR_BACKEND) ||
+      g_error_matches (error, DCAE_ERROR, DCAE_ERROR_UNSUPPORTED);
+}
+
 /* Posts without touching self->failed, so that the loader may call it. */
 static void
 post_error (GstDcaeCodec * self, const gchar * doing, const GError * error)
@@ -321,7 +329,8 @@ loader_main (gpointer data)
   post_progress (self, end, progress.stage,
       error ? error->message : stage_text (progress.stage));
   if (end == GST_PROGRESS_TYPE_ERROR)
-    post_error (self, "Could not load the model", error);
+    post_error (self, is_no_loading (error) ? "Could not start" :
+        "Could not load the model", error);
 
   g_mutex_lock (&self->lock);
   self->load_state = loaded ? GST_DCAE_LOAD_DONE : GST_DCAE_LOAD_FAILED;

@@ -300,8 +300,9 @@ post_too_long (GstDcaeDemux * self)
           "says.", self->name, self->file_size - self->clip.file_size), (NULL));
 }
 
+/* About files that play, but less than one would expect. */
 static void
-warn_cut (GstDcaeDemux * self, guint64 n_frames)
+warn_short (GstDcaeDemux * self, guint64 n_frames)
 {
   const GstDcaeClip *clip = &self->clip;
 
@@ -319,6 +320,9 @@ warn_cut (GstDcaeDemux * self, guint64 n_frames)
     GST_ELEMENT_WARNING (self, STREAM, DEMUX,
         ("%s was cut short: its time stamps are missing, it plays at a "
             "constant rate.", self->name), (NULL));
+  else if (n_frames == 0)
+    GST_ELEMENT_WARNING (self, STREAM, DEMUX,
+        ("%s has no frames.", self->name), (NULL));
 }
 
 /* Sets the caps' and the timeline's rate. */
@@ -357,7 +361,7 @@ parse_json (GstDcaeDemux * self, const guint8 * json, gsize size)
   n_frames = count_frames (self);
   if (!check_size (self, n_frames))
     return FALSE;
-  warn_cut (self, n_frames);
+  warn_short (self, n_frames);
   if (self->clip.tags_unreadable)
     GST_ELEMENT_WARNING (self, STREAM, DEMUX,
         ("%s: metadata dcae.tags can't be read, the clip plays without tags.",
@@ -1000,7 +1004,7 @@ check_end (GstDcaeDemux * self)
                 self->name), (NULL));
         return FALSE;
       }
-      warn_cut (self, self->next);
+      warn_short (self, self->next);
       return TRUE;
     case READ_NOTHING:
       break;

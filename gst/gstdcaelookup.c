@@ -171,7 +171,8 @@ open_requested (const GstDcaeLookup * self, GError ** error)
     /* The library's sentence is about what a property may say. */
     why = strchr (name, '/') ? g_strdup_printf ("the caps name a model, but %s",
         cause->message) : g_strdup_printf ("the caps name the model '%s', "
-        "which is not installed", name);
+        "which is neither installed nor in a folder of GST_DCAE_MODELS_PATH",
+        name);
     g_error_free (cause);
   } else if (self->request->hash &&
       strcmp (dcae_model_info (model)->hash, self->request->hash) != 0) {

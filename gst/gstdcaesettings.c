@@ -195,8 +195,9 @@ install_stream_properties (GObjectClass * klass)
           "1", FALSE, RW));
   g_object_class_install_property (klass, PROP_SCALE_LATENTS,
       g_param_spec_boolean ("scale-latents", "Scale latents",
-          "Latents are multiplied by the model's scaling_factor, as diffusion "
-          "models take them; the decoder follows the caps where they say so",
+          "Whether latents are or will be multiplied by the model's "
+          "scaling_factor, as diffusion models take them; the decoder follows "
+          "the caps where they say so",
           DEFAULT_SCALE_LATENTS, RW));
   g_object_class_install_property (klass, PROP_LATENT_CHANNELS,
       g_param_spec_uint ("latent-channels", "Latent channels",

@@ -23,10 +23,16 @@ build_in() {
             { tail -n 25 "$log" >&2; die "setting up the build failed; all of it is in $log"; }
         printf '%s' "$stamp" >"$folder/.made-for"
     fi
-    ninja -C "$folder" >"$log" 2>&1 || { grep -A 12 -m 3 -E 'FAILED|error:' "$log" >&2 || tail -n 25 "$log" >&2
+    echo "minutes, where much is new; the log is $log"
+    ninja -C "$folder" 2>&1 | tee "$log" | progress || { grep -A 12 -m 3 -E 'FAILED|error:' "$log" >&2 || tail -n 25 "$log" >&2
         die "building failed; all of it is in $log"; }
 }
 CC_NAME=${CC:-gcc}
+
+# Ninja's "[done/all]" of each line, on one line of a terminal; nothing elsewhere.
+progress() {
+    if [ -t 1 ]; then awk '{ printf "\r%s\033[K", $1; fflush() } END { printf "\r\033[K" }'; else cat >/dev/null; fi
+}
 export DCAE_KERNEL_CACHE="$top/build/kernels" # build folders share what was compiled for CUDA
 
 # use_build FOLDER: this build's plugin, this project's models, a registry of its own.
