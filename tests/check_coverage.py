@@ -116,4 +116,5 @@ def main():
     sys.exit(1 if share < float(least) else 0)
 
 
-main()
+if __name__ == "__main__":
+    main()
