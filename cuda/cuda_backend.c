@@ -662,9 +662,11 @@ static gboolean open_memory(Instance *self, GError **error)
 static gboolean open_instance(void **instance, const DcaeWeights *weights, const DcaePlan *plan,
                               const DcaeBackendParams *params, GError **error)
 {
-    Instance *self = g_new0(Instance, 1);
     gboolean ok;
 
+    if (!dcae_cuda_check_plan(plan, weights->context.precision, error))
+        return FALSE;
+    Instance *self = g_new0(Instance, 1);
     self->weights = weights;
     self->plan = plan;
     self->context = &weights->context;

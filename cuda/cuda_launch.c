@@ -14,6 +14,13 @@
 #define SPLIT_BLOCKS 128
 #define SPLIT_STEPS 8
 
+/* Of a grid in y and z. */
+#define MAX_GRID 65535u
+
+/* Pixels of a step, elements of a row and blocks of a launch stay below this: kernels count them in
+ * 32 bits, and round them up to tiles. */
+#define MAX_COUNT (1u << 30)
+
 /* From so many tiles of pixels in a plane on a block takes all columns of its pixels. */
 #define ALL_COLUMNS_TILES 120
 
@@ -245,7 +252,7 @@ static DcaeCudaLaunch norm_launch(const DcaeCudaCall *call, gboolean in_place)
 }
 
 /* Product pixels of some output rows, at most. */
-static guint products_of(guint place, guint rows, guint w)
+static guint64 products_of(guint place, guint64 rows, guint w)
 {
     if (place == DCAE_PLACE_DOWN)
         return 4 * rows * w;
@@ -265,9 +272,10 @@ guint dcae_cuda_splits(const DcaeProgram *program, const DcaeOp *op, DcaePrecisi
         return 1;
     DcaeCudaProduct product = dcae_cuda_product(op->layer, precision);
     const DcaeValue *out = &program->values[op->out];
-    if (product.fused_norm || product.few || out->h > G_MAXUINT16 || out->w > G_MAXUINT16)
+    if (product.fused_norm || product.few)
         return 1;
-    guint64 tiles = dcae_ceil_div(products_of(product.place, out->h, out->w), DCAE_MMA_TILE_M);
+    guint64 products = products_of(product.place, out->h, out->w);
+    guint64 tiles = (products + DCAE_MMA_TILE_M - 1) / DCAE_MMA_TILE_M;
     guint64 blocks = tiles * (product.columns / DCAE_MMA_TILE_N) * product.phases;
     guint steps = product.k / DCAE_MMA_STEP, splits;
     if (blocks >= SPLIT_BLOCKS)
@@ -286,7 +294,7 @@ gsize dcae_cuda_split_workspace(const DcaeProgram *program, const DcaeOp *op,
     if (splits == 1)
         return 0;
     DcaeCudaProduct product = dcae_cuda_product(op->layer, precision);
-    gsize pixels = products_of(product.place, rows, program->values[op->out].w);
+    guint64 pixels = products_of(product.place, rows, program->values[op->out].w);
     return product.phases * splits *
            ((pixels + DCAE_MMA_TILE_M - 1) / DCAE_MMA_TILE_M * DCAE_MMA_TILE_M) * product.columns *
            sizeof(float);
@@ -467,12 +475,29 @@ static guint conv_launches(const DcaeCudaCall *call, DcaeCudaLaunch *launches)
     return n;
 }
 
-static guint dwconv_launch(const DcaeCudaCall *call, DcaeCudaLaunch *launch)
+/* ---- kernels whose grid.y is rows */
+
+/* A plane may have a row more than a grid: the rest is a second launch, which begins further down.
+ * Where it begins, *second_y0, lies in launches[1]. */
+static guint row_launches(DcaeCudaLaunch *launches, gint *second_y0)
+{
+    const guint rows = MAX_GRID - 1; /* even: 4:2:0 has pairs */
+
+    if (launches[0].grid[1] <= MAX_GRID)
+        return 1;
+    launches[1] = launches[0];
+    launches[0].grid[1] = rows;
+    launches[1].grid[1] -= rows;
+    *second_y0 += (gint)rows;
+    return 2;
+}
+
+static guint dwconv_launches(const DcaeCudaCall *call, DcaeCudaLaunch *launches)
 {
     const DcaeLayer *layer = op_of(call)->layer;
-    DcaeKernelDwconv *a = &launch->args.dwconv;
-    launch->kernel = DCAE_KERNEL_DWCONV;
-    launch->args_size = sizeof *a;
+    DcaeKernelDwconv *a = &launches[0].args.dwconv;
+    launches[0].kernel = DCAE_KERNEL_DWCONV;
+    launches[0].args_size = sizeof *a;
     *a = (DcaeKernelDwconv){
         .in = in_rows(call),
         .out = out_rows(call),
@@ -486,16 +511,17 @@ static guint dwconv_launch(const DcaeCudaCall *call, DcaeCudaLaunch *launch)
         .store_c = store_c(call, layer->out_c),
     };
     guint items = dcae_ceil_div((guint)a->out.w, DCAE_DWCONV_PIXELS) * (guint)a->store_c;
-    set_grid(launch, dcae_ceil_div(items, DCAE_THREADS), (guint)(a->y1 - a->y0), call->images);
-    return 1;
+    set_grid(&launches[0], dcae_ceil_div(items, DCAE_THREADS), (guint)(a->y1 - a->y0),
+             call->images);
+    return row_launches(launches, &launches[1].args.dwconv.y0);
 }
 
-static guint grouped_launch(const DcaeCudaCall *call, DcaeCudaLaunch *launch)
+static guint grouped_launches(const DcaeCudaCall *call, DcaeCudaLaunch *launches)
 {
     const DcaeLayer *layer = op_of(call)->layer;
-    DcaeKernelGrouped *a = &launch->args.grouped;
-    launch->kernel = DCAE_KERNEL_GROUPED;
-    launch->args_size = sizeof *a;
+    DcaeKernelGrouped *a = &launches[0].args.grouped;
+    launches[0].kernel = DCAE_KERNEL_GROUPED;
+    launches[0].args_size = sizeof *a;
     *a = (DcaeKernelGrouped){
         .in = in_rows(call),
         .out = out_rows(call),
@@ -508,8 +534,9 @@ static guint grouped_launch(const DcaeCudaCall *call, DcaeCudaLaunch *launch)
         .store_c = store_c(call, layer->out_c),
     };
     guint items = dcae_ceil_div((guint)a->out.w, DCAE_GROUPED_PIXELS) * (guint)a->store_c;
-    set_grid(launch, dcae_ceil_div(items, DCAE_THREADS), (guint)(a->y1 - a->y0), call->images);
-    return 1;
+    set_grid(&launches[0], dcae_ceil_div(items, DCAE_THREADS), (guint)(a->y1 - a->y0),
+             call->images);
+    return row_launches(launches, &launches[1].args.grouped.y0);
 }
 
 /* ---- attention */
@@ -545,7 +572,7 @@ static guint attn_sum_launches(const DcaeCudaCall *call, DcaeCudaLaunch *launche
     a->chunks = (gint)dcae_ceil_div((guint)(a->y1 - a->y0), (guint)a->chunk_rows);
     launches[0].kernel = DCAE_KERNEL_ATTN_SUM;
     launches[0].args_size = sizeof *a;
-    set_grid(&launches[0], (guint)a->chunks, op->heads, tiles * tiles);
+    set_grid(&launches[0], (guint)a->chunks * op->heads, 1, tiles * tiles);
     launches[1] = launches[0];
     launches[1].kernel = DCAE_KERNEL_ATTN_ADD;
     set_grid(&launches[1], dcae_ceil_div(op->heads * size, DCAE_THREADS), 1, 1);
@@ -572,18 +599,19 @@ static guint attn_apply_launch(const DcaeCudaCall *call, DcaeCudaLaunch *launch)
     launch->kernel = DCAE_KERNEL_ATTN_APPLY;
     launch->args_size = sizeof *a;
     guint pixels = (guint)(a->y1 - a->y0) * (guint)a->out.w;
-    set_grid(launch, dcae_ceil_div(pixels, DCAE_ATTN_PIXELS),
-             op->heads * dcae_ceil_div(d, DCAE_ATTN_TILE), call->images);
+    set_grid(launch,
+             dcae_ceil_div(pixels, DCAE_ATTN_PIXELS) * op->heads * dcae_ceil_div(d, DCAE_ATTN_TILE),
+             1, call->images);
     return 1;
 }
 
 /* ---- the ends, blend */
 
-static guint pixels_launch(const DcaeCudaCall *call, DcaeCudaLaunch *launch)
+static guint pixels_launches(const DcaeCudaCall *call, DcaeCudaLaunch *launches)
 {
     const DcaeOp *op = op_of(call);
     gboolean in = op->kind == DCAE_OP_PIXELS_IN;
-    DcaeKernelPixels *a = &launch->args.pixels;
+    DcaeKernelPixels *a = &launches[0].args.pixels;
     *a = (DcaeKernelPixels){
         .image = *call->picture,
         .rows = in ? out_rows(call) : in_rows(call),
@@ -597,21 +625,21 @@ static guint pixels_launch(const DcaeCudaCall *call, DcaeCudaLaunch *launch)
         .pad = (gint)op->pad,
         .y0 = (gint)call->step->y0,
         .y1 = (gint)(in ? call->step->y1 : MIN(call->step->y1, op->out_h)),
-        .c = (gint)call->plan->slots[in ? op->out : op->in].c,
     };
-    a->store_c = in ? store_c(call, (guint)a->c) : 0;
-    launch->kernel = in ? DCAE_KERNEL_PIXELS_IN : DCAE_KERNEL_PIXELS_OUT;
-    launch->args_size = sizeof *a;
-    set_grid(launch, dcae_ceil_div((guint)(in ? a->rows.w : a->out_w), DCAE_THREADS),
+    g_assert(call->plan->slots[in ? op->out : op->in].c == 3 &&
+             a->rows.pixel_stride == DCAE_PICTURE_C);
+    launches[0].kernel = in ? DCAE_KERNEL_PIXELS_IN : DCAE_KERNEL_PIXELS_OUT;
+    launches[0].args_size = sizeof *a;
+    set_grid(&launches[0], dcae_ceil_div((guint)(in ? a->rows.w : a->out_w), DCAE_THREADS),
              (guint)(a->y1 - a->y0), 1);
-    return a->y1 > a->y0 ? 1 : 0;
+    return a->y1 > a->y0 ? row_launches(launches, &launches[1].args.pixels.y0) : 0;
 }
 
-static guint latent_launch(const DcaeCudaCall *call, DcaeCudaLaunch *launch)
+static guint latent_launches(const DcaeCudaCall *call, DcaeCudaLaunch *launches)
 {
     const DcaeOp *op = op_of(call);
     gboolean in = op->kind == DCAE_OP_LATENT_IN;
-    DcaeKernelLatent *a = &launch->args.latent;
+    DcaeKernelLatent *a = &launches[0].args.latent;
     *a = (DcaeKernelLatent){
         .rows = in ? out_rows(call) : in_rows(call),
         .latent = call->latent_data,
@@ -630,17 +658,17 @@ static guint latent_launch(const DcaeCudaCall *call, DcaeCudaLaunch *launch)
         .c = (gint)call->plan->slots[in ? op->out : op->in].c,
     };
     a->store_c = in ? store_c(call, (guint)a->c) : 0;
-    launch->kernel = in ? DCAE_KERNEL_LATENT_IN : DCAE_KERNEL_LATENT_OUT;
-    launch->args_size = sizeof *a;
+    launches[0].kernel = in ? DCAE_KERNEL_LATENT_IN : DCAE_KERNEL_LATENT_OUT;
+    launches[0].args_size = sizeof *a;
     gint items = in ? a->rows.w * a->store_c : a->out_w * MIN(a->c, a->latent_c);
-    set_grid(launch, dcae_ceil_div((guint)items, DCAE_THREADS), (guint)(a->y1 - a->y0), 1);
-    return a->y1 > a->y0 ? 1 : 0;
+    set_grid(&launches[0], dcae_ceil_div((guint)items, DCAE_THREADS), (guint)(a->y1 - a->y0), 1);
+    return a->y1 > a->y0 ? row_launches(launches, &launches[1].args.latent.y0) : 0;
 }
 
-static guint blend_launch(const DcaeCudaCall *call, DcaeCudaLaunch *launch)
+static guint blend_launches(const DcaeCudaCall *call, DcaeCudaLaunch *launches)
 {
     const DcaeOp *op = op_of(call);
-    DcaeKernelBlend *a = &launch->args.blend;
+    DcaeKernelBlend *a = &launches[0].args.blend;
     *a = (DcaeKernelBlend){
         .out = out_rows(call),
         .above = rows_of(call, op->above, 0, 0),
@@ -651,11 +679,11 @@ static guint blend_launch(const DcaeCudaCall *call, DcaeCudaLaunch *launch)
         .blend_h = op->above != DCAE_NO_VALUE ? (gint)op->blend_h : 0,
         .blend_w = op->left != DCAE_NO_VALUE ? (gint)op->blend_w : 0,
     };
-    launch->kernel = DCAE_KERNEL_BLEND;
-    launch->args_size = sizeof *a;
-    set_grid(launch, dcae_ceil_div((guint)(a->out.w * a->c), DCAE_THREADS), (guint)(a->y1 - a->y0),
-             call->images);
-    return 1;
+    launches[0].kernel = DCAE_KERNEL_BLEND;
+    launches[0].args_size = sizeof *a;
+    set_grid(&launches[0], dcae_ceil_div((guint)(a->out.w * a->c), DCAE_THREADS),
+             (guint)(a->y1 - a->y0), call->images);
+    return row_launches(launches, &launches[1].args.blend.y0);
 }
 
 /* ---- */
@@ -669,9 +697,9 @@ guint dcae_cuda_launches(const DcaeCudaCall *call, DcaeCudaLaunch launches[DCAE_
     case DCAE_OP_LINEAR:
         return conv_launches(call, launches);
     case DCAE_OP_DWCONV:
-        return dwconv_launch(call, launches);
+        return dwconv_launches(call, launches);
     case DCAE_OP_GROUPED_LINEAR:
-        return grouped_launch(call, launches);
+        return grouped_launches(call, launches);
     case DCAE_OP_ATTN_SUM:
         return attn_sum_launches(call, launches);
     case DCAE_OP_ATTN_APPLY:
@@ -682,16 +710,52 @@ guint dcae_cuda_launches(const DcaeCudaCall *call, DcaeCudaLaunch launches[DCAE_
         launches[0] = norm_launch(call, FALSE);
         return 1;
     case DCAE_OP_BLEND:
-        return blend_launch(call, launches);
+        return blend_launches(call, launches);
     case DCAE_OP_PIXELS_IN:
     case DCAE_OP_PIXELS_OUT:
-        return pixels_launch(call, launches);
+        return pixels_launches(call, launches);
     case DCAE_OP_LATENT_IN:
     case DCAE_OP_LATENT_OUT:
-        return latent_launch(call, launches);
+        return latent_launches(call, launches);
     default:
         g_assert_not_reached();
     }
+}
+
+/* Whether rows of a value can be counted. */
+static gboolean is_countable(const DcaeSlot *slot)
+{
+    return (guint64)slot->w * slot->c_stride < MAX_COUNT;
+}
+
+gboolean dcae_cuda_check_plan(const DcaePlan *plan, DcaePrecision precision, GError **error)
+{
+    for (guint i = 0; i < plan->n_steps; i++) {
+        const DcaeStep *step = &plan->steps[i];
+        if (step->kind != DCAE_STEP_RUN)
+            continue;
+        const DcaeOp *op = &plan->program->ops[step->op];
+        const DcaeSlot *in = op->in != DCAE_NO_VALUE ? &plan->slots[op->in] : NULL;
+        const DcaeSlot *out = op->out != DCAE_NO_VALUE ? &plan->slots[op->out] : in;
+        guint64 rows = step->y1 - step->y0, pixels = rows * out->w, columns = out->c_stride;
+        if (in != NULL)
+            columns = MAX(columns, in->c_stride);
+        if (is_product(op)) {
+            DcaeCudaProduct product = dcae_cuda_product(op->layer, precision);
+            columns = MAX(columns, product.columns);
+            pixels = MAX(pixels, products_of(product.place, rows, out->w));
+        }
+        if ((in == NULL || is_countable(in)) && is_countable(out) && pixels < MAX_COUNT &&
+            (pixels / DCAE_F32_TILE_M + 1) * columns < MAX_COUNT)
+            continue;
+        g_set_error(error, DCAE_ERROR, DCAE_ERROR_UNSUPPORTED,
+                    "%s: %" G_GUINT64_FORMAT " rows of %u pixels of %" G_GUINT64_FORMAT
+                    " channels are more than a CUDA kernel counts; set memory-limit with "
+                    "tiling=auto or exact, which cut the frame into bands, or take smaller frames",
+                    op->label, rows, out->w, columns);
+        return FALSE;
+    }
+    return TRUE;
 }
 
 gboolean dcae_cuda_is_batched(const DcaeProgram *program, const DcaeOp *op, DcaePrecision precision)

@@ -90,6 +90,10 @@ typedef struct {
 /* Fills in the launches of a step, in order; returns how many. */
 guint dcae_cuda_launches(const DcaeCudaCall *call, DcaeCudaLaunch launches[DCAE_CUDA_MAX_LAUNCHES]);
 
+/* Whether the launches of a plan's steps are within what kernels count and grids take. Errors:
+ * UNSUPPORTED. */
+gboolean dcae_cuda_check_plan(const DcaePlan *plan, DcaePrecision precision, GError **error);
+
 /* Whether one launch takes all images of a batch. */
 gboolean dcae_cuda_is_batched(const DcaeProgram *program, const DcaeOp *op,
                               DcaePrecision precision);

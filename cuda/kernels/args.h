@@ -64,6 +64,8 @@ typedef struct {
 } DcaeKernelRows;
 
 #define DCAE_LOW_PACKED 4
+/* Elements of a pixel of a value of three channels, in every precision. */
+#define DCAE_PICTURE_C 16
 
 /* How product pixels become output pixels. */
 enum {
@@ -166,13 +168,13 @@ typedef struct {
     float kr, kb, chroma_x, chroma_y;
 } DcaeKernelImage;
 
-/* PIXELS_IN and PIXELS_OUT of one image. */
+/* PIXELS_IN and PIXELS_OUT of one image, of three channels. */
 typedef struct {
     DcaeKernelImage image;
     DcaeKernelRows rows;
     DcaePointer not_finite; /* PIXELS_OUT: an int that becomes 1 where a value is NaN or infinite */
     int frame_x, frame_y, frame_w, frame_h, out_w, out_h, pad;
-    int y0, y1, c, store_c;
+    int y0, y1;
 } DcaeKernelPixels;
 
 /* LATENT_IN and LATENT_OUT of one image. */

@@ -29,7 +29,7 @@ INLINE void load_head(const DcaeKernelRows &rows, const element *p, int c, int d
     }
 #pragma unroll
     for (int i = 0; i < 4; i++)
-        if (c + i < d)
+        if (i == 0 || c + i < d)
             v[i] = load_one(rows, p + c + i);
 }
 
@@ -39,7 +39,9 @@ INLINE void load_kv(const DcaeKernelAttnSum &p, int head, int y0, int p0, int pi
                     float *k, float *v)
 {
     const int d = p.head_dim;
-    for (int e = (int)threadIdx.x; e < SUM_PIXELS * TILE / 2; e += DCAE_THREADS) {
+#pragma unroll
+    for (int r = 0; r < SUM_PIXELS * TILE / 2 / DCAE_THREADS; r++) {
+        const int e = (int)threadIdx.x + r * DCAE_THREADS;
         const int pixel = e / (TILE / 2), at = p0 + pixel, group = e % (TILE / 2) * 4;
         const bool is_k = group < TILE;
         const int c = is_k ? group : group - TILE;
@@ -56,22 +58,24 @@ INLINE void load_kv(const DcaeKernelAttnSum &p, int head, int y0, int p0, int pi
     }
 }
 
-/* Chunk blockIdx.x, head blockIdx.y, tile blockIdx.z. Element (j, i) of the state is the sum of
+/* Chunk and head blockIdx.x, tile blockIdx.z: heads may be more than a grid has in y. Element (j, i) of the state is the sum of
  * v[j]·relu(k[i]); row head_dim is the sum of relu(k). Thread s of a group makes i from 4·(s % 8) on
  * and j from 4·(s / 8) on, of every SUM_GROUPS-th pixel. */
 KERNEL __launch_bounds__(DCAE_THREADS) dcae_k_attn_sum(const DcaeKernelAttnSum p)
 {
     __shared__ __align__(16) float k[SUM_PIXELS * ROW], v[SUM_PIXELS * ROW];
     __shared__ float others[SUM_GROUPS - 1][20][SUM_THREADS];
-    const int d = p.head_dim, tiles = (d + TILE - 1) / TILE, head = (int)blockIdx.y;
+    const int d = p.head_dim, tiles = (d + TILE - 1) / TILE;
+    const int chunk = (int)blockIdx.x / p.heads, head = (int)blockIdx.x % p.heads;
     const int i0 = (int)blockIdx.z % tiles * TILE, j0 = (int)blockIdx.z / tiles * TILE;
-    const int y0 = p.y0 + (int)blockIdx.x * p.chunk_rows;
+    const int y0 = p.y0 + chunk * p.chunk_rows;
     const int pixels = (min(y0 + p.chunk_rows, p.y1) - y0) * p.in.w;
     const int group = (int)threadIdx.x / SUM_THREADS, s = (int)threadIdx.x % SUM_THREADS;
     const int i = s % (TILE / 4) * 4, j = s / (TILE / 4) * 4;
     float sum[5][4] = {}; /* the last row: of relu(k) */
+    int p0 = 0;
 
-    for (int p0 = 0; p0 < pixels; p0 += SUM_PIXELS) {
+    do {
         __syncthreads();
         load_kv(p, head, y0, p0, pixels, i0, j0, k, v);
         __syncthreads();
@@ -90,7 +94,8 @@ KERNEL __launch_bounds__(DCAE_THREADS) dcae_k_attn_sum(const DcaeKernelAttnSum p
                 for (int x = 0; x < 4; x++)
                     sum[4][x] += ka[x];
         }
-    }
+        p0 += SUM_PIXELS;
+    } while (p0 < pixels);
     if (group > 0)
 #pragma unroll
         for (int e = 0; e < 20; e++)
@@ -98,7 +103,7 @@ KERNEL __launch_bounds__(DCAE_THREADS) dcae_k_attn_sum(const DcaeKernelAttnSum p
     __syncthreads();
     if (group > 0)
         return;
-    float *out = (float *)p.partial + ((long long)blockIdx.x * p.heads + head) * (d + 1) * d;
+    float *out = (float *)p.partial + (long long)blockIdx.x * (d + 1) * d;
 #pragma unroll
     for (int e = 0; e < 20; e++) {
         const int row = e / 4 < 4 ? j0 + j + e / 4 : d, column = i0 + i + e % 4;
@@ -132,8 +137,9 @@ KERNEL __launch_bounds__(DCAE_THREADS) dcae_k_attn_add(const DcaeKernelAttnSum p
 /* Channels [k0, k0 + TILE) of the state [k][j] from column j0 on, and their sums of relu(k). */
 INLINE void load_state(const float *from, int d, int k0, int j0, float *state, float *ones)
 {
-    for (int e = (int)threadIdx.x; e < TILE * TILE; e += DCAE_THREADS) {
-        const int j = e / TILE, k = e % TILE;
+#pragma unroll
+    for (int r = 0; r < TILE * TILE / DCAE_THREADS; r++) {
+        const int e = (int)threadIdx.x + r * DCAE_THREADS, j = e / TILE, k = e % TILE;
         state[k * ROW + j] = j0 + j < d && k0 + k < d ? from[(j0 + j) * d + k0 + k] : 0.0f;
     }
     if (threadIdx.x < TILE)
@@ -143,7 +149,9 @@ INLINE void load_state(const float *from, int d, int k0, int j0, float *state, f
 /* relu(q), channels [k0, k0 + TILE) of `count` pixels from p0 on. */
 INLINE void load_q(const DcaeKernelAttnApply &p, int n, int head, int p0, int count, int k0, float *q)
 {
-    for (int e = (int)threadIdx.x; e < DCAE_ATTN_PIXELS * TILE / 4; e += DCAE_THREADS) {
+#pragma unroll
+    for (int r = 0; r < ROUNDS; r++) {
+        const int e = (int)threadIdx.x + r * DCAE_THREADS;
         const int pixel = e / (TILE / 4), c = e % (TILE / 4) * 4, at = p0 + pixel;
         float x[4] = {};
         if (pixel < count)
@@ -195,32 +203,33 @@ INLINE void store_head(const DcaeKernelAttnApply &p, element *out, int c, const 
             store_four(p.out, out + c, v);
         return;
     }
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-        if (c + i < p.head_dim)
-            store_one(p.out, out + c + i, v[i]);
+#pragma unroll 1
+    for (int i = 0; i < min(4, p.head_dim - c); i++)
+        store_one(p.out, out + c + i, i == 0 ? v[0] : i == 1 ? v[1] : i == 2 ? v[2] : v[3]);
 }
 
-/* DCAE_ATTN_PIXELS pixels (blockIdx.x) of the rows, head and tile of columns blockIdx.y, image
- * blockIdx.z. A thread makes four columns of pixels that lie 32 apart. */
+/* DCAE_ATTN_PIXELS pixels of the rows, head and tile of columns, all blockIdx.x; image blockIdx.z. A thread makes four columns of pixels that lie 32 apart. */
 KERNEL __launch_bounds__(DCAE_THREADS) dcae_k_attn_apply(const DcaeKernelAttnApply p)
 {
     __shared__ __align__(16) float q[DCAE_ATTN_PIXELS * ROW], state[TILE * ROW], ones[TILE];
     const int d = p.head_dim, tiles = (d + TILE - 1) / TILE, n = (int)blockIdx.z;
-    const int head = (int)blockIdx.y / tiles, j0 = (int)blockIdx.y % tiles * TILE;
-    const int p0 = (int)blockIdx.x * DCAE_ATTN_PIXELS;
+    const int tile = (int)blockIdx.x % (p.heads * tiles);
+    const int head = tile / tiles, j0 = tile % tiles * TILE;
+    const int p0 = (int)blockIdx.x / (p.heads * tiles) * DCAE_ATTN_PIXELS;
     const int count = min(DCAE_ATTN_PIXELS, (p.y1 - p.y0) * p.out.w - p0);
     const int first = (int)threadIdx.x / (TILE / 4), j = (int)threadIdx.x % (TILE / 4) * 4;
     const float *from = (const float *)p.state + n * p.state_stride + (long long)head * (d + 1) * d;
     float sum[ROUNDS][4] = {}, total[ROUNDS] = {};
+    int k0 = 0;
 
-    for (int k0 = 0; k0 < d; k0 += TILE) {
+    do {
         __syncthreads();
         load_state(from, d, k0, j0, state, ones);
         load_q(p, n, head, p0, count, k0, q);
         __syncthreads();
         apply_tile(q + first * ROW, state, ones, j, sum, total);
-    }
+        k0 += TILE;
+    } while (k0 < d);
 #pragma unroll
     for (int r = 0; r < ROUNDS; r++) {
         const int pixel = first + r * (DCAE_ATTN_PIXELS / ROUNDS), at = p0 + pixel;

@@ -22,14 +22,14 @@ INLINE void depthwise(const DcaeKernelDwconv &p, const int ksize, int channels, 
         const int iy = y + ky - half;
         const element *row = pixel_at(p.in, n, iy, x - half) + c;
         float w[8], in[PIXELS + 7];
-        if ((unsigned)iy >= (unsigned)p.in.h)
+        if (ky != half && (unsigned)iy >= (unsigned)p.in.h)
             continue;
 #pragma unroll
         for (int kx = 0; kx < ksize; kx++)
             w[kx] = weight[(long long)(ky * ksize + kx) * channels];
 #pragma unroll
         for (int k = 0; k < PIXELS + ksize - 1; k++)
-            in[k] = (unsigned)(x + k - half) < (unsigned)p.in.w
+            in[k] = k == half || (unsigned)(x + k - half) < (unsigned)p.in.w
                         ? to_float(row[(long long)k * p.in.pixel_stride])
                         : 0.0f;
 #pragma unroll
@@ -46,10 +46,10 @@ INLINE void depthwise_any(const DcaeKernelDwconv &p, int ksize, int channels, in
 {
     const float *weight = (const float *)p.weight + c;
     const int half = ksize / 2;
-#pragma unroll 1
-    for (int ky = max(half - y, 0); ky < min(ksize, p.in.h + half - y); ky++)
-#pragma unroll 1
-        for (int kx = 0; kx < ksize; kx++) {
+    int ky = max(half - y, 0);
+    do {
+        int kx = 0;
+        do {
             const float w = weight[(long long)(ky * ksize + kx) * channels];
 #pragma unroll
             for (int i = 0; i < PIXELS; i++) {
@@ -57,7 +57,8 @@ INLINE void depthwise_any(const DcaeKernelDwconv &p, int ksize, int channels, in
                 if ((unsigned)ix < (unsigned)p.in.w)
                     sum[i] = fmaf(load_one(p.in, pixel_at(p.in, n, y + ky - half, ix) + c), w, sum[i]);
             }
-        }
+        } while (++kx < ksize);
+    } while (++ky < min(ksize, p.in.h + half - y));
 }
 
 INLINE void depthwise_start(const DcaeKernelDwconv &p, int ksize, int channels, int n, int y, int x,
@@ -91,7 +92,7 @@ INLINE void depthwise_store(const DcaeKernelDwconv &p, int n, int y, int x, int 
     }
 #pragma unroll
     for (int i = 0; i < PIXELS; i++)
-        if (x + i < p.out.w)
+        if (i == 0 || x + i < p.out.w)
             store_one(p.out, out + (long long)i * p.out.pixel_stride, sum[i]);
 }
 
@@ -120,17 +121,18 @@ KERNEL __launch_bounds__(DCAE_THREADS) dcae_k_grouped(const DcaeKernelGrouped p)
         const element *in = pixel_at(p.in, n, y, x) + group * p.inputs;
         const float *weight =
             (const float *)p.weight + (long long)group * p.inputs * p.outputs + c % p.outputs;
-        for (int k = 0; k < p.inputs; k++) {
+        int k = 0;
+        do {
             const float w = weight[(long long)k * p.outputs];
 #pragma unroll
             for (int j = 0; j < DCAE_GROUPED_PIXELS; j++)
-                if (x + j < p.out.w)
+                if (j == 0 || x + j < p.out.w)
                     sum[j] = fmaf(load_one(p.in, in + (long long)j * p.in.pixel_stride + k), w, sum[j]);
-        }
+        } while (++k < p.inputs);
     }
     element *out = pixel_at(p.out, n, y, x) + c;
 #pragma unroll
     for (int j = 0; j < DCAE_GROUPED_PIXELS; j++)
-        if (x + j < p.out.w)
+        if (j == 0 || x + j < p.out.w)
             store_one(p.out, out + (long long)j * p.out.pixel_stride, sum[j]);
 }

@@ -21,6 +21,14 @@ INLINE float clamp(float v, float low, float high)
     return fminf(high, fmaxf(low, v));
 }
 
+/* Rows of a picture's value, which has three channels: in bf16 that is always two parts. */
+INLINE DcaeKernelRows picture_rows(const DcaeKernelRows &rows)
+{
+    DcaeKernelRows r = rows;
+    r.low = DCAE_LOW_PACKED;
+    return r;
+}
+
 /* ---- picture to network */
 
 /* Where luma sample i lies between chroma samples. */
@@ -88,15 +96,19 @@ KERNEL __launch_bounds__(DCAE_THREADS) dcae_k_pixels_in(const DcaeKernelPixels p
 {
     const int x = (int)(blockIdx.x * DCAE_THREADS + threadIdx.x), y = p.y0 + (int)blockIdx.y;
     const int px = p.frame_x + x, py = p.frame_y + y;
-    float rgb[3] = {0.0f, 0.0f, 0.0f};
+    float rgb[4] = {};
     if (x >= p.rows.w)
         return;
     if (p.pad == PAD_EXTEND || (px < p.frame_w && py < p.frame_h))
         rgb_at(p.image, min(py, p.frame_h - 1), min(px, p.frame_w - 1), rgb);
     element *out = pixel_at(p.rows, 0, y, x);
-    for (int c = 0; c < p.store_c; c++)
-        store_one(p.rows, out + c,
-                  c < min(p.c, 3) ? c == 0 ? rgb[0] : c == 1 ? rgb[1] : rgb[2] : 0.0f);
+    store_four(picture_rows(p.rows), out, rgb);
+#ifndef DCAE_BF16 /* in which that was the whole pixel */
+    const float zeros[4] = {};
+#pragma unroll
+    for (int c = 4; c < DCAE_PICTURE_C; c += 4)
+        store_four(p.rows, out + c, zeros);
+#endif
 }
 
 /* ---- network to picture */
@@ -113,7 +125,7 @@ INLINE bool bytes_at(const DcaeKernelPixels &p, int y, int x, float rgb[3])
     bool finite = true;
 #pragma unroll
     for (int i = 0; i < 3; i++) {
-        const float v = load_one(p.rows, in + min(i, p.c - 1));
+        const float v = load_one(picture_rows(p.rows), in + i);
         finite = finite && is_finite(v);
         rgb[i] = clamp((v + 1.0f) * 127.5f, 0.0f, 255.0f);
     }
@@ -147,7 +159,8 @@ INLINE void store_chroma(const DcaeKernelPixels &p, int y, int x)
     const bool pair = image.h_shift && y + 1 < p.y1;
     const float share = pair ? clamp(image.chroma_y, 0.0f, 1.0f) : 0.0f;
     float mean[3] = {0.0f, 0.0f, 0.0f}, weights = 0.0f;
-    for (int i = -before; i <= 2 * before; i++) {
+    int i = -before;
+    do {
         if (x + i < 0 || x + i >= p.out_w)
             continue;
         const float w = before ? window(column + i, (float)column + image.chroma_x) : 1.0f;
@@ -163,7 +176,7 @@ INLINE void store_chroma(const DcaeKernelPixels &p, int y, int x)
         for (int k = 0; k < 3; k++)
             mean[k] = fmaf(w, rgb[k], mean[k]);
         weights += w;
-    }
+    } while (++i <= 2 * before);
 #pragma unroll
     for (int k = 0; k < 3; k++)
         mean[k] /= weights;

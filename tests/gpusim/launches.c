@@ -220,7 +220,7 @@ static void attn_apply_work(Launch *l, guint size)
     double all = dcae_round_up((guint)pixels, DCAE_ATTN_PIXELS),
            padded = dcae_round_up((guint)d, DCAE_ATTN_TILE);
 
-    l->flop = 2 * all * l->launch.grid[1] * padded * (DCAE_ATTN_TILE + 1);
+    l->flop = 2 * all * a->heads * (padded / DCAE_ATTN_TILE) * padded * (DCAE_ATTN_TILE + 1);
     l->bytes_in = pixels_bytes(&a->in, pixels, (guint)(a->heads * a->head_dim), size) +
                   4 * a->heads * (d + 1) * d;
     l->bytes_out = pixels_bytes(&a->out, pixels, (guint)a->store_c, size);
@@ -238,11 +238,11 @@ static void ends_work(Launch *l, guint size)
         rows = MIN(p->y1, p->frame_h - p->frame_y) - p->y0;
         l->bytes_in = 3 * MAX(rows, 0) * MIN(p->rows.w, p->frame_w - p->frame_x);
         l->bytes_out =
-            pixels_bytes(&p->rows, (double)(p->y1 - p->y0) * p->rows.w, (guint)p->store_c, size);
+            pixels_bytes(&p->rows, (double)(p->y1 - p->y0) * p->rows.w, DCAE_PICTURE_C, size);
         break;
     case DCAE_KERNEL_PIXELS_OUT:
         rows = p->y1 - p->y0;
-        l->bytes_in = pixels_bytes(&p->rows, rows * p->out_w, (guint)p->c, size);
+        l->bytes_in = pixels_bytes(&p->rows, rows * p->out_w, 3, size);
         l->bytes_out = 3 * rows * p->out_w;
         break;
     case DCAE_KERNEL_LATENT_IN:

@@ -248,11 +248,11 @@ static void check_attention(DcaePrecision precision, guint dim, guint heads)
 
     apply.out = apply.in;
     apply.out.data = floats(&d, PIXELS * stride);
-    device_run(&d, DCAE_KERNEL_ATTN_SUM, 3, heads, tiles * tiles, DCAE_THREADS, &sum);
+    device_run(&d, DCAE_KERNEL_ATTN_SUM, 3 * heads, 1, tiles * tiles, DCAE_THREADS, &sum);
     device_run(&d, DCAE_KERNEL_ATTN_ADD, dcae_ceil_div(heads * size, DCAE_THREADS), 1, 1,
                DCAE_THREADS, &sum);
-    device_run(&d, DCAE_KERNEL_ATTN_APPLY, dcae_ceil_div(PIXELS, DCAE_ATTN_PIXELS), heads * tiles,
-               1, DCAE_THREADS, &apply);
+    device_run(&d, DCAE_KERNEL_ATTN_APPLY, dcae_ceil_div(PIXELS, DCAE_ATTN_PIXELS) * heads * tiles,
+               1, 1, DCAE_THREADS, &apply);
     g_autofree float *got = download_values(&d, &apply.out);
     for (guint head = 0; head < heads; head++) {
         g_autofree double *state = g_new0(double, size);
