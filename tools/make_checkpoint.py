@@ -326,7 +326,7 @@ def check_stages(config):
             return f"'{key}' has {len(value)} entries, but 'encoder_block_out_channels' has {n}"
     for side in ("encoder", "decoder"):
         key = side + "_layers_per_block"
-        if n < 2 and not config[key][0]:
+        if n < 2 and not any(config[key]):
             return f"'{key}' leaves the only stage empty"
         for i, layers in enumerate(config[key]):
             if not layers and 0 < i < n - 1:
