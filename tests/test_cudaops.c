@@ -258,8 +258,9 @@ static gsize out_floats(const Small *s)
     return (gsize)s->out_c * s->out_h * s->out_w;
 }
 
-static void run_views(const Small *s, DcaeModel *model, const Way *way, const DcaeView *in,
-                      const DcaeView *out)
+/* error: of the run; what comes before must succeed. */
+static void try_views(const Small *s, DcaeModel *model, const Way *way, const DcaeView *in,
+                      const DcaeView *out, GError **run_error)
 {
     const DcaeBackend *backend = way->backend;
     DcaeBackendParams params = {
@@ -276,12 +277,20 @@ static void run_views(const Small *s, DcaeModel *model, const Way *way, const Dc
     g_assert_no_error(error);
     backend->open(&instance, weights, plan, &params, &error);
     g_assert_no_error(error);
-    if (backend->submit(instance, in, out, 1, &ticket, &error))
-        backend->wait(instance, ticket, NULL, &error);
-    g_assert_no_error(error);
+    if (backend->submit(instance, in, out, 1, &ticket, run_error))
+        backend->wait(instance, ticket, NULL, run_error);
     backend->close(instance);
     backend->weights_free(weights);
     dcae_plan_free(plan);
+}
+
+static void run_views(const Small *s, DcaeModel *model, const Way *way, const DcaeView *in,
+                      const DcaeView *out)
+{
+    g_autoptr(GError) error = NULL;
+
+    try_views(s, model, way, in, out, &error);
+    g_assert_no_error(error);
 }
 
 /* The latent that the program makes of `in`, new. */
@@ -442,7 +451,9 @@ static void test_attention(void)
 {
     static const guint sizes[][4] = {
         {16, 32, 25, 23}, {32, 32, 3, 5}, {64, 32, 3, 5}, {1, 1, 2, 3},   {3, 5, 3, 7},
-        {5, 8, 9, 7},     {2, 24, 6, 5},  {3, 40, 5, 9},  {1, 128, 7, 5}, {2, 4, 60, 60}};
+        {5, 8, 9, 7},     {2, 24, 6, 5},  {3, 40, 5, 9},  {1, 128, 7, 5}, {2, 4, 60, 60},
+        {1, 3, 15, 241},  {1, 4, 3, 5},   {4, 1, 3, 5},   {2, 2, 11, 61}, {13, 1, 12, 12},
+        {1, 33, 5, 9},    {2, 67, 4, 9},  {30, 3, 5, 9}};
     static const gboolean all[G_N_ELEMENTS(ways)] = {TRUE, TRUE, TRUE};
     g_autoptr(GRand) rand = g_rand_new_with_seed(7);
     DcaeModel *model = make_model(NULL, rand);
@@ -459,6 +470,44 @@ static void test_attention(void)
 }
 
 /* ---- layers that no model has, for the branches that kernels have for them */
+
+/* Rows that end within a thread's pixels, planes smaller than the kernel. */
+static void test_depthwise(void)
+{
+    static const gboolean all[G_N_ELEMENTS(ways)] = {TRUE, TRUE, TRUE};
+    static const guint cases[][3] = {{3, 5, 70}, {3, 1, 70}, {5, 5, 70}, {5, 7, 70}, {5, 1, 70},
+                                     {5, 9, 70}, {7, 5, 70}, {7, 1, 70}, {5, 7, 5}};
+    g_autoptr(GRand) rand = g_rand_new_with_seed(17);
+
+    for (guint i = 0; i < 2 * G_N_ELEMENTS(cases); i++) {
+        const guint *size = cases[i / 2], gate = i % 2;
+        DcaeLayer l = {.kind = DCAE_OP_DWCONV,
+                       .in_c = size[2] * (gate + 1),
+                       .conv_c = size[2] * (gate + 1),
+                       .out_c = size[2],
+                       .ksize = size[0],
+                       .stride = 1,
+                       .groups = 1,
+                       .gate = gate != 0,
+                       .bias = i % 3 == 0,
+                       .row_ratio_up = 1,
+                       .row_ratio_down = 1,
+                       .above = size[0] / 2,
+                       .below = size[0] / 2,
+                       .n_sources = 1,
+                       .source = {"op.0"},
+                       .source_c = size[2] * (gate + 1),
+                       .label = "depthwise"};
+        Channels c = {l.in_c, 0, l.out_c, 0};
+        Small s;
+        make_layer(&s, &c, &l, 3, size[1], FALSE);
+        DcaeModel *model = make_model(&l, rand);
+        g_autofree char *what =
+            g_strdup_printf("depthwise %u×%u, %u pixels wide", size[0], size[0], size[1]);
+        compare(&s, model, what, DCAE_OP_DWCONV, all);
+        dcae_model_unref(model);
+    }
+}
 
 #define N_RANDOM 440
 
@@ -662,6 +711,34 @@ static void test_latents(void)
     dcae_model_unref(model);
 }
 
+/* A latent with one number that is not finite, of each format. */
+static void test_not_finite(void)
+{
+    g_autoptr(GRand) rand = g_rand_new_with_seed(6);
+    DcaeModel *model = make_model(NULL, rand);
+
+    for (guint i = 0; i < 3 * G_N_ELEMENTS(ways); i++) {
+        Small s;
+        begin(&s, 2, 3, 5);
+        guint value = small_value(&s, 2, 3, 5);
+        add_input(&s, value);
+        small_output(&s, value);
+        g_autofree float *in = random_input(rand, &s), *out = g_new0(float, out_floats(&s));
+        DcaeView from = {.latent = {.c = s.in_c, .h = s.in_h, .w = s.in_w, .data = in}};
+        DcaeView to = {.latent = {.format = (DcaeLatentFormat)(i % 3),
+                                  .c = s.out_c,
+                                  .h = s.out_h,
+                                  .w = s.out_w,
+                                  .data = out}};
+        g_autoptr(GError) error = NULL;
+        in[(gsize)3 * s.in_h * s.in_w] = i % 2 ? NAN : -INFINITY;
+        try_views(&s, model, &ways[i / 3], &from, &to, &error);
+        g_assert_error(error, DCAE_ERROR, DCAE_ERROR_NOT_FINITE);
+    }
+    sim_check();
+    dcae_model_unref(model);
+}
+
 /* Pictures of every colour model, subsampling and arrangement of components. */
 typedef struct {
     DcaeColorModel color;
@@ -800,7 +877,8 @@ static void test_blend(void)
         guint c = channels[i / 3];
         Small s;
         begin(&s, 10, 12, c);
-        add_big_plane(&s);
+        if (i % 2 == 0)
+            add_big_plane(&s);
         guint above = small_value(&s, 6, 9, c), left = small_value(&s, 7, 7, c),
               tile = small_value(&s, 8, 10, c);
         add_input(&s, above);
@@ -837,8 +915,10 @@ int main(int argc, char **argv)
         g_test_add_data_func(path, GINT_TO_POINTER(kinds[i]), test_layers);
     }
     g_test_add_func("/ops/attention", test_attention);
+    g_test_add_func("/ops/depthwise", test_depthwise);
     g_test_add_func("/ops/random", test_random);
     g_test_add_func("/ops/latents", test_latents);
+    g_test_add_func("/ops/not-finite", test_not_finite);
     g_test_add_func("/ops/pictures", test_pictures);
     g_test_add_func("/ops/blend", test_blend);
     return g_test_run();
