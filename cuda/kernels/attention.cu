@@ -39,7 +39,7 @@ INLINE void load_kv(const DcaeKernelAttnSum &p, int head, int y0, int p0, int pi
                     float *k, float *v)
 {
     const int d = p.head_dim;
-#pragma unroll
+#pragma unroll 1
     for (int r = 0; r < SUM_PIXELS * TILE / 2 / DCAE_THREADS; r++) {
         const int e = (int)threadIdx.x + r * DCAE_THREADS;
         const int pixel = e / (TILE / 2), at = p0 + pixel, group = e % (TILE / 2) * 4;
@@ -58,10 +58,10 @@ INLINE void load_kv(const DcaeKernelAttnSum &p, int head, int y0, int p0, int pi
     }
 }
 
-/* Chunk and head blockIdx.x, tile blockIdx.z: heads may be more than a grid has in y. Element (j, i) of the state is the sum of
- * v[j]·relu(k[i]); row head_dim is the sum of relu(k). Thread s of a group makes i from 4·(s % 8) on
- * and j from 4·(s / 8) on, of every SUM_GROUPS-th pixel. */
-KERNEL __launch_bounds__(DCAE_THREADS) dcae_k_attn_sum(const DcaeKernelAttnSum p)
+/* Chunk and head blockIdx.x, tile blockIdx.z: heads may be more than a grid has in y. Element (j, i)
+ * of the state is the sum of v[j]·relu(k[i]); row head_dim is the sum of relu(k). Thread s of a group
+ * makes i from 4·(s % 8) on and j from 4·(s / 8) on, of every SUM_GROUPS-th pixel. */
+KERNEL __launch_bounds__(DCAE_THREADS, 5) dcae_k_attn_sum(const DcaeKernelAttnSum p)
 {
     __shared__ __align__(16) float k[SUM_PIXELS * ROW], v[SUM_PIXELS * ROW];
     __shared__ float others[SUM_GROUPS - 1][20][SUM_THREADS];
@@ -123,9 +123,9 @@ KERNEL __launch_bounds__(DCAE_THREADS) dcae_k_attn_add(const DcaeKernelAttnSum p
     float *state = (float *)p.state;
     if (i >= size)
         return;
-    float sum = state[i];
+    float sum = state[i] + ((const float *)p.partial)[i];
 #pragma unroll 8
-    for (int c = 0; c < p.chunks; c++)
+    for (int c = 1; c < p.chunks; c++)
         sum += ((const float *)p.partial)[(long long)c * size + i];
     state[i] = sum;
 }
@@ -149,7 +149,7 @@ INLINE void load_state(const float *from, int d, int k0, int j0, float *state, f
 /* relu(q), channels [k0, k0 + TILE) of `count` pixels from p0 on. */
 INLINE void load_q(const DcaeKernelAttnApply &p, int n, int head, int p0, int count, int k0, float *q)
 {
-#pragma unroll
+#pragma unroll 1 /* registers: a third block in a multiprocessor */
     for (int r = 0; r < ROUNDS; r++) {
         const int e = (int)threadIdx.x + r * DCAE_THREADS;
         const int pixel = e / (TILE / 4), c = e % (TILE / 4) * 4, at = p0 + pixel;
@@ -208,7 +208,8 @@ INLINE void store_head(const DcaeKernelAttnApply &p, element *out, int c, const 
         store_one(p.out, out + c + i, i == 0 ? v[0] : i == 1 ? v[1] : i == 2 ? v[2] : v[3]);
 }
 
-/* DCAE_ATTN_PIXELS pixels of the rows, head and tile of columns, all blockIdx.x; image blockIdx.z. A thread makes four columns of pixels that lie 32 apart. */
+/* DCAE_ATTN_PIXELS pixels of the rows, head and tile of columns, all blockIdx.x; image blockIdx.z. A
+ * thread makes four columns of pixels that lie 32 apart. */
 KERNEL __launch_bounds__(DCAE_THREADS) dcae_k_attn_apply(const DcaeKernelAttnApply p)
 {
     __shared__ __align__(16) float q[DCAE_ATTN_PIXELS * ROW], state[TILE * ROW], ones[TILE];
