@@ -75,7 +75,8 @@ static void bound_by_line(DcaeMemory *memory, const char *root, const char *line
     g_auto(GStrv) part = g_strsplit(line, ":", 3);
     if (g_strv_length(part) != 3)
         return;
-    const char *group = strstr(part[2], "..") ? "/" : part[2];
+    gboolean outside = strstr(part[2], "/../") || g_str_has_suffix(part[2], "/..");
+    const char *group = outside ? "/" : part[2];
     g_auto(GStrv) controllers = g_strsplit(part[1], ",", -1);
     gboolean second = part[1][0] == '\0';
     g_autofree char *mount = g_build_filename(root, GROUPS, second ? NULL : "memory", NULL);

@@ -96,7 +96,7 @@ typedef struct {
 } DcaePlanParams;
 
 /* Makes the plan. NULL with DCAE_ERROR_SETTINGS where not even the smallest bands fit the limit
- * (the message names the least that would do), DCAE_ERROR_MEMORY on overflow. Free with
+ * (the message names a limit that does), DCAE_ERROR_MEMORY on overflow. Free with
  * dcae_plan_free(). */
 DcaePlan *dcae_plan_new(const DcaeProgram *program, const DcaeTraits *traits,
                         const DcaePlanParams *params, GError **error);

@@ -128,7 +128,9 @@ static void test_latents(void)
 {
     Fixture f = set_up("batchnorm", DCAE_DECODE);
     DcaeLatent far = f.latent, deep = f.latent, hollow = f.latent, other = f.latent;
+    DcaeLatent odd = f.latent;
 
+    odd.data = (char *)f.values + 2;
     far.memory = DCAE_MEMORY_CUDA;
     deep.c++;
     hollow.data = NULL;
@@ -138,6 +140,7 @@ static void test_latents(void)
         {"configured for", f.image, deep},
         {"no data", f.image, hollow},
         {"format 9", f.image, other},
+        {"not aligned", f.image, odd},
     };
     refuse(&f, cases, G_N_ELEMENTS(cases));
     tear_down(&f);

@@ -5,7 +5,7 @@
  */
 #include "cpu_kernels.h"
 
-#if defined(__x86_64__) || defined(__i386__)
+#ifdef __x86_64__ /* as meson.build has it */
 #include <cpuid.h>
 
 /* Leaf 1, ecx */

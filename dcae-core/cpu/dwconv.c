@@ -60,10 +60,12 @@ static gsize n_chunks(const DcaeCpuCall *call)
     return (call->out.c + CHUNK - 1) / CHUNK;
 }
 
-/* Output rows a task: fewer in a band of few rows, which every thread should have some of. */
+/* Output rows a task: fewer where a band has few rows and channels, so that every thread has some.
+ */
 static guint task_rows(const DcaeCpuCall *call)
 {
-    return CLAMP(dcae_ceil_div(call->y1 - call->y0, MAX(call->threads, 1)), 1, MAX_ROWS);
+    guint wanted = (guint)((MAX(call->threads, 1) + n_chunks(call) - 1) / n_chunks(call));
+    return CLAMP(dcae_ceil_div(call->y1 - call->y0, wanted), 1, MAX_ROWS);
 }
 
 static gsize n_tasks(const DcaeCpuCall *call)

@@ -100,6 +100,7 @@ MODELS = {
                       dtype="f32"),
     # Wide layers.
     "wide-128": Model("R32x1 E128x1:5", "R16x1 R64x1", 16, head_dim=32, down="conv", up="interpolate"),
+    "wide-72": Model("R72x1 R144x0", "R72x1 R72x1", 8),
     "wide-160": Model("R40x1 R160x0", "R40x1 R160x0", 16, up="interpolate", dtype="bf16"),
     # Files: variants, shards, mixed types, a configuration that leaves out the defaults.
     "variant-fp16": Model(SMALL, SMALL, 8, variant="fp16"),
@@ -149,6 +150,7 @@ CASES = [
     Case("activations", 64, 80),
     Case("identity", 42, 30),
     Case("wide-128", 38, 34),
+    Case("wide-72", 34, 30),
     Case("wide-160", 34, 42),
     Case("variant-fp16", 20, 36),
     Case("variant-beside-plain", 36, 44),
