@@ -624,7 +624,7 @@ static gboolean open_flight(const Instance *self, Flight *f, gboolean timings, G
     if (!create_event(self, &f->queued, CU_EVENT_DISABLE_TIMING, error) ||
         !create_event(self, &f->uploaded, CU_EVENT_DISABLE_TIMING, error) ||
         !create_event(self, &f->computed, CU_EVENT_DISABLE_TIMING, error) ||
-        !create_event(self, &f->done, CU_EVENT_DISABLE_TIMING, error) ||
+        !create_event(self, &f->done, CU_EVENT_DISABLE_TIMING | CU_EVENT_BLOCKING_SYNC, error) ||
         !dcae_cuda_alloc(self->context, bytes, "the state of a frame", "", &f->not_finite, error))
         return FALSE;
     return alloc_pinned(self, bytes, (void **)&f->not_finite_host, error);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * cuda_context.c - devices, contexts and modules of kernels. See cuda_weights.h.
+ * cuda_context.c - devices, contexts and modules of kernels. See cuda_context.h.
  */
 #include "cuda_context.h"
 
 #include "cuda_modules.h"
 
-/* Tensor cores with bf16, cp.async and 160 KiB of shared memory begin here. */
+/* Tensor cores with bf16, cp.async and 99 KiB of shared memory a block begin here. */
 #define LEAST_MAJOR 8
 
 static gboolean get_capability(const DcaeCudaDriver *cu, CUdevice device, int *major, int *minor,

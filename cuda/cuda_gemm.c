@@ -16,6 +16,7 @@
     X(cublasCreate_v2, (cublasHandle_t * handle))                                                \
     X(cublasDestroy_v2, (cublasHandle_t handle))                                                 \
     X(cublasSetStream_v2, (cublasHandle_t handle, CUstream stream))                              \
+    X(cublasSetMathMode, (cublasHandle_t handle, int mode))                                      \
     X(cublasSetWorkspace_v2, (cublasHandle_t handle, void *workspace, size_t bytes))             \
     X(cublasGemmEx,                                                                              \
       (cublasHandle_t handle, int trans_a, int trans_b, int m, int n, int k, const void *alpha,  \
@@ -38,9 +39,12 @@ static gboolean check(cublasStatus_t status, const char *call, GError **error)
     if (status == CUBLAS_STATUS_SUCCESS)
         return TRUE;
     gboolean memory = status == CUBLAS_STATUS_ALLOC_FAILED;
+    const char *hint = memory ? " (out of memory)" DCAE_CUDA_OTHER_DEVICE
+                       : status == CUBLAS_STATUS_NOT_INITIALIZED
+                           ? " (not initialized; is cuBLAS newer than the driver?)"
+                           : "";
     g_set_error(error, DCAE_ERROR, memory ? DCAE_ERROR_MEMORY : DCAE_ERROR_BACKEND,
-                "the cuBLAS call %s failed with status %d%s", call, status,
-                memory ? " (out of memory)" DCAE_CUDA_OTHER_DEVICE : "");
+                "the cuBLAS call %s failed with status %d%s", call, status, hint);
     return FALSE;
 }
 
@@ -106,7 +110,10 @@ DcaeCudaGemm *dcae_cuda_gemm_new(CUstream stream, CUdeviceptr workspace, GError 
         gemm->handle = NULL;
         goto fail;
     }
+    /* Sums of a product that is split stay f32 until they are added. */
     if (BLAS(gemm->blas, error, cublasSetStream_v2, gemm->handle, stream) &&
+        BLAS(gemm->blas, error, cublasSetMathMode, gemm->handle,
+             CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION) &&
         BLAS(gemm->blas, error, cublasSetWorkspace_v2, gemm->handle, (void *)workspace,
              DCAE_CUDA_GEMM_WORKSPACE))
         return gemm;

@@ -323,7 +323,9 @@ static gboolean prepare_layers(DcaeWeights *w, DcaeModel *model, const DcaeProgr
         if (params->progress != NULL)
             params->progress("model-pack", (i + 1.0) / program->n_layers, params->progress_data);
     }
-    return TRUE;
+    /* Copies from pageable memory return before they have arrived, and no stream of ours waits for
+     * them. */
+    return CU(w->context.cu, error, cuStreamSynchronize, NULL);
 }
 
 DcaeWeights *dcae_cuda_weights_prepare(DcaeModel *model, const DcaeProgram *program,

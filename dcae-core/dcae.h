@@ -198,7 +198,7 @@ typedef struct {
     DcaeMemoryKind memory;
     DcaeLatentFormat format;
     guint c, h, w;
-    void *data;
+    void *data; /* aligned to its values */
 } DcaeLatent;
 
 /* ---- codec ---- */
@@ -285,7 +285,7 @@ typedef struct {
 /* Plans for a frame size and allocates the activations; replaces an earlier plan, which is gone
  * even if this fails. Nothing is allocated before the limit, or without one what the machine and
  * the process's control groups have, is checked. Errors: SETTINGS (naming the nearest legal value,
- * or the least memory_limit that would do), SHAPE, MEMORY, UNSUPPORTED. */
+ * or a memory_limit that does), SHAPE, MEMORY, UNSUPPORTED. */
 DCAE_API gboolean dcae_codec_configure(DcaeCodec *codec, const DcaeGeometry *geometry,
                                        GError **error);
 /* NULL before a successful dcae_codec_configure(); valid until the next one. */

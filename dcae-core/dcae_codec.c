@@ -209,14 +209,17 @@ static DcaePlan *plan_mode(const DcaeCodec *codec, const DcaeProgram *program,
     return NULL;
 }
 
-/* Modes that can follow a limit get half of what is free on a device where none is set. */
-static void limit_memory(const DcaeCodec *codec, DcaeTiling *tiling)
+/* Bytes that are free on a device, where modes that can follow a limit have none: they get half of
+ * it. 0 elsewhere. */
+static guint64 limit_memory(const DcaeCodec *codec, DcaeTiling *tiling)
 {
     gboolean follows = tiling->mode == DCAE_TILING_AUTO || tiling->mode == DCAE_TILING_EXACT;
 
-    if (follows && tiling->memory_limit == 0 && codec->backend->free_bytes != NULL)
-        tiling->memory_limit =
-            codec->backend->free_bytes(dcae_shared_weights_get(codec->weights)) / 2;
+    if (!follows || tiling->memory_limit != 0 || codec->backend->free_bytes == NULL)
+        return 0;
+    guint64 bytes = codec->backend->free_bytes(dcae_shared_weights_get(codec->weights));
+    tiling->memory_limit = bytes / 2;
+    return bytes;
 }
 
 /* auto is exact, and off where one band comes out: the planner knows what bands cost. */
@@ -225,9 +228,14 @@ static DcaePlan *plan_geometry(const DcaeCodec *codec, const DcaeProgram *progra
 {
     gboolean any = g->tiling.mode == DCAE_TILING_AUTO;
 
-    limit_memory(codec, &g->tiling);
+    guint64 free_bytes = limit_memory(codec, &g->tiling);
     DcaePlan *plan = plan_mode(codec, program, g, any ? DCAE_TILING_EXACT : g->tiling.mode, error);
 
+    if (plan == NULL && free_bytes > 0)
+        g_prefix_error(error,
+                       "%" G_GUINT64_FORMAT " MiB are free on the device, of which half is taken "
+                       "unless memory-limit says more: ",
+                       free_bytes >> 20);
     if (any && plan != NULL)
         g->tiling.mode = plan->bands > 1 ? DCAE_TILING_EXACT : DCAE_TILING_OFF;
     return plan;
@@ -350,6 +358,8 @@ static gboolean check_latent(const DcaeCodec *codec, const DcaeLatent *latent, G
         return shape_error(error, "the latent has no data");
     if ((guint)latent->format > DCAE_LATENT_BF16)
         return shape_error(error, "the latent's format %d does not exist", latent->format);
+    if ((guintptr)latent->data % (latent->format == DCAE_LATENT_F32 ? 4 : 2) != 0)
+        return shape_error(error, "the latent's data is not aligned to its values");
     return check_memory(codec, "latent", latent->memory, error);
 }
 

@@ -94,11 +94,22 @@ gst_dcae_cuda_peer_has_feature (GstPad * pad)
 #ifdef HAVE_GST_CUDA
 /* ---- context */
 
+/* gstreamer-cuda 1.22 waits for ever when it is asked a second time where there
+ * is no device. */
+static gboolean
+has_device (void)
+{
+  int n = 0;
+
+  return gst_cuda_load_library () && CuInit (0) == CUDA_SUCCESS &&
+      CuDeviceGetCount (&n) == CUDA_SUCCESS && n > 0;
+}
+
 gboolean
 gst_dcae_cuda_ensure_context (GstElement * element, gint device,
     GstObject ** context)
 {
-  if (!gst_cuda_load_library ())
+  if (!has_device ())
     return FALSE;
   gst_cuda_memory_init_once ();
   return gst_cuda_ensure_element_context (element, device,

@@ -588,7 +588,8 @@ static void test_failures(void)
 static void test_blas_failures(void)
 {
     static const char *const calls[] = {"cublasCreate_v2", "cublasSetStream_v2",
-                                        "cublasSetWorkspace_v2", "cublasGemmEx"};
+                                        "cublasSetMathMode", "cublasSetWorkspace_v2",
+                                        "cublasGemmEx"};
     GoldenCase *c = golden_load("head-8-row");
     GpusimCounters counters;
 

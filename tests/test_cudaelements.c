@@ -644,6 +644,29 @@ GST_START_TEST(test_failing_frees_hang_nothing)
 
 GST_END_TEST;
 
+/* A driver without a device, as in a container that was given none: two elements look for one. */
+GST_START_TEST(test_a_driver_without_a_device)
+{
+    gchar *src = source("RGB", 18, 14, 2);
+    gchar *any = g_strdup_printf("%sdcaeenc ! dcaedec ! video/x-raw,format=RGB ! "
+                                 "fakesink name=sink",
+                                 src);
+    gchar *cuda = g_strdup_printf("%s" ENC " ! " DEC " ! fakesink name=sink", src);
+    gchar *hash, *error = NULL;
+
+    g_setenv("GPUSIM_DEVICES", "0", TRUE);
+    hash = run_well(any, 2);
+    fail_unless(run(cuda, 2, &error) == NULL);
+    fail_unless(strstr(error, "cuInit") != NULL || strstr(error, "device") != NULL, "%s", error);
+    g_free(error);
+    g_free(hash);
+    g_free(cuda);
+    g_free(any);
+    g_free(src);
+}
+
+GST_END_TEST;
+
 static Suite *cudaelements_suite(void)
 {
     Suite *s = suite_create("cudaelements");
@@ -672,6 +695,7 @@ static Suite *cudaelements_suite(void)
     tcase_set_timeout(faults, 300);
     tcase_add_loop_test(faults, test_failing_calls_end_the_pipeline, 0, (int)G_N_ELEMENTS(works));
     tcase_add_test(faults, test_no_device_memory_for_frames);
+    tcase_add_test(faults, test_a_driver_without_a_device);
     tcase_add_loop_test(faults, test_failing_frees_hang_nothing, 0, (int)G_N_ELEMENTS(frees));
     return s;
 }

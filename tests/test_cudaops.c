@@ -452,8 +452,8 @@ static void test_attention(void)
     static const guint sizes[][4] = {
         {16, 32, 25, 23}, {32, 32, 3, 5}, {64, 32, 3, 5}, {1, 1, 2, 3},   {3, 5, 3, 7},
         {5, 8, 9, 7},     {2, 24, 6, 5},  {3, 40, 5, 9},  {1, 128, 7, 5}, {2, 4, 60, 60},
-        {1, 3, 15, 241},  {1, 4, 11, 13}, {4, 1, 11, 13}, {2, 2, 65, 61}, {13, 1, 12, 12},
-        {7, 1, 12, 12},   {1, 33, 5, 9},  {2, 67, 4, 9},  {30, 3, 5, 9}};
+        {1, 3, 15, 241},  {1, 1, 11, 13}, {1, 4, 11, 13}, {4, 1, 11, 13}, {2, 2, 65, 61},
+        {13, 1, 12, 12},  {7, 1, 12, 12}, {1, 33, 5, 9},  {2, 67, 4, 9},  {30, 3, 5, 9}};
     static const gboolean all[G_N_ELEMENTS(ways)] = {TRUE, TRUE, TRUE};
     g_autoptr(GRand) rand = g_rand_new_with_seed(7);
     DcaeModel *model = make_model(NULL, rand);
@@ -505,6 +505,38 @@ static void test_depthwise(void)
         g_autofree char *what =
             g_strdup_printf("depthwise %u×%u, %u pixels wide", size[0], size[0], size[1]);
         compare(&s, model, what, DCAE_OP_DWCONV, all);
+        dcae_model_unref(model);
+    }
+}
+
+/* Rows that end at each of a thread's pixels, odd and even numbers of inputs a group. */
+static void test_grouped(void)
+{
+    static const gboolean all[G_N_ELEMENTS(ways)] = {TRUE, TRUE, TRUE};
+    static const guint inputs[] = {1, 2, 3, 32};
+    g_autoptr(GRand) rand = g_rand_new_with_seed(19);
+
+    for (guint i = 0; i < DCAE_GROUPED_PIXELS * G_N_ELEMENTS(inputs); i++) {
+        guint n = inputs[i / DCAE_GROUPED_PIXELS], w = 1 + i % DCAE_GROUPED_PIXELS;
+        DcaeLayer l = {.kind = DCAE_OP_GROUPED_LINEAR,
+                       .in_c = 23 * n,
+                       .conv_c = 69,
+                       .out_c = 69,
+                       .ksize = 1,
+                       .stride = 1,
+                       .groups = 23,
+                       .row_ratio_up = 1,
+                       .row_ratio_down = 1,
+                       .n_sources = 1,
+                       .source = {"op.0"},
+                       .source_c = 69,
+                       .label = "grouped"};
+        Channels c = {l.in_c, 0, l.out_c, 0};
+        Small s;
+        make_layer(&s, &c, &l, 2, w, FALSE);
+        DcaeModel *model = make_model(&l, rand);
+        g_autofree char *what = g_strdup_printf("groups of %u inputs, %u pixels wide", n, w);
+        compare(&s, model, what, DCAE_OP_GROUPED_LINEAR, all);
         dcae_model_unref(model);
     }
 }
@@ -916,6 +948,7 @@ int main(int argc, char **argv)
     }
     g_test_add_func("/ops/attention", test_attention);
     g_test_add_func("/ops/depthwise", test_depthwise);
+    g_test_add_func("/ops/grouped", test_grouped);
     g_test_add_func("/ops/random", test_random);
     g_test_add_func("/ops/latents", test_latents);
     g_test_add_func("/ops/not-finite", test_not_finite);

@@ -243,6 +243,7 @@ KERNEL __launch_bounds__(DCAE_THREADS) dcae_k_attn_apply(const DcaeKernelAttnApp
     }
     const int used = p.heads * d;
     const int padding = head == p.heads - 1 && j0 == 0 ? p.store_c - used : 0;
+#pragma unroll 1
     for (int i = (int)threadIdx.x; i < count * padding; i += DCAE_THREADS) {
         const int at = p0 + i / padding;
         store_one(p.out, pixel_at(p.out, n, p.y0 + at / p.out.w, at % p.out.w) + used + i % padding,

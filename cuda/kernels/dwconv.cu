@@ -49,6 +49,7 @@ INLINE void depthwise_any(const DcaeKernelDwconv &p, int ksize, int channels, in
     int ky = max(half - y, 0);
     do {
         int kx = 0;
+#pragma unroll 1
         do {
             const float w = weight[(long long)(ky * ksize + kx) * channels];
 #pragma unroll
