@@ -514,28 +514,30 @@ static void test_grouped(void)
 {
     static const gboolean all[G_N_ELEMENTS(ways)] = {TRUE, TRUE, TRUE};
     static const guint inputs[] = {1, 2, 3, 32};
+    static const guint many[] = {23, 5, 1}; /* in bf16 values of one part, of two, packed */
     g_autoptr(GRand) rand = g_rand_new_with_seed(19);
 
-    for (guint i = 0; i < DCAE_GROUPED_PIXELS * G_N_ELEMENTS(inputs); i++) {
-        guint n = inputs[i / DCAE_GROUPED_PIXELS], w = 1 + i % DCAE_GROUPED_PIXELS;
+    for (guint i = 0; i < 3 * DCAE_GROUPED_PIXELS * G_N_ELEMENTS(inputs); i++) {
+        guint n = inputs[i / 3 / DCAE_GROUPED_PIXELS], w = 1 + i / 3 % DCAE_GROUPED_PIXELS;
+        guint groups = many[i % 3], outputs = 3 * groups;
         DcaeLayer l = {.kind = DCAE_OP_GROUPED_LINEAR,
-                       .in_c = 23 * n,
-                       .conv_c = 69,
-                       .out_c = 69,
+                       .in_c = groups * n,
+                       .conv_c = outputs,
+                       .out_c = outputs,
                        .ksize = 1,
                        .stride = 1,
-                       .groups = 23,
+                       .groups = groups,
                        .row_ratio_up = 1,
                        .row_ratio_down = 1,
                        .n_sources = 1,
                        .source = {"op.0"},
-                       .source_c = 69,
+                       .source_c = outputs,
                        .label = "grouped"};
         Channels c = {l.in_c, 0, l.out_c, 0};
         Small s;
         make_layer(&s, &c, &l, 2, w, FALSE);
         DcaeModel *model = make_model(&l, rand);
-        g_autofree char *what = g_strdup_printf("groups of %u inputs, %u pixels wide", n, w);
+        g_autofree char *what = g_strdup_printf("%u groups of %u, %u pixels wide", groups, n, w);
         compare(&s, model, what, DCAE_OP_GROUPED_LINEAR, all);
         dcae_model_unref(model);
     }
