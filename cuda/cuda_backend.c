@@ -49,8 +49,12 @@ typedef struct {
 
 /* ---- traits */
 
-static guint align_of(const DcaeProgram *program, const DcaeOp *op)
+static guint align_of(const DcaeProgram *program, const DcaeOp *op, gconstpointer backend_params)
 {
+    const DcaeBackendParams *params = backend_params;
+
+    if (dcae_cuda_gemm_takes(op->layer, params->precision)) /* cuBLAS has its pieces */
+        return dcae_cuda_gemm_rows(program->values[op->out].w);
     if (op->kind == DCAE_OP_ATTN_SUM)
         return dcae_cuda_attn_rows(program->values[op->in].w);
     if (op->kind == DCAE_OP_PIXELS_OUT)
@@ -58,46 +62,13 @@ static guint align_of(const DcaeProgram *program, const DcaeOp *op)
     return op->layer != NULL && op->layer->shuffle == DCAE_SHUFFLE_UP ? 2 : 1;
 }
 
-/* cuBLAS has its pieces. */
-static guint align_of_16(const DcaeProgram *program, const DcaeOp *op, DcaePrecision precision)
-{
-    if (dcae_cuda_gemm_takes(op->layer, precision))
-        return dcae_cuda_gemm_rows(program->values[op->out].w);
-    return align_of(program, op);
-}
-
-static guint align_of_bf16(const DcaeProgram *program, const DcaeOp *op)
-{
-    return align_of_16(program, op, DCAE_PRECISION_BF16);
-}
-
-static guint align_of_f16(const DcaeProgram *program, const DcaeOp *op)
-{
-    return align_of_16(program, op, DCAE_PRECISION_F16);
-}
-
 /* Enough rows that the tiles of one launch fill a device of a hundred multiprocessors. */
-static guint full_rows(const DcaeProgram *program, const DcaeOp *op, guint align)
+static guint min_rows(const DcaeProgram *program, const DcaeOp *op, gconstpointer backend_params)
 {
     guint value = op->out != DCAE_NO_VALUE ? op->out : op->in;
 
     return dcae_round_up(MAX(dcae_ceil_div(100 * DCAE_MMA_TILE_M, program->values[value].w), 4),
-                         align);
-}
-
-static guint min_rows(const DcaeProgram *program, const DcaeOp *op)
-{
-    return full_rows(program, op, align_of(program, op));
-}
-
-static guint min_rows_bf16(const DcaeProgram *program, const DcaeOp *op)
-{
-    return full_rows(program, op, align_of_bf16(program, op));
-}
-
-static guint min_rows_f16(const DcaeProgram *program, const DcaeOp *op)
-{
-    return full_rows(program, op, align_of_f16(program, op));
+                         align_of(program, op, backend_params));
 }
 
 static gsize workspace_bytes(const DcaeProgram *program, const DcaeOp *op, guint rows,
@@ -114,16 +85,11 @@ static gsize workspace_bytes(const DcaeProgram *program, const DcaeOp *op, guint
 
 static void traits(const DcaeBackendParams *params, DcaeTraits *traits)
 {
-    gboolean f32 = params->precision == DCAE_PRECISION_F32,
-             bf16 = params->precision == DCAE_PRECISION_BF16;
+    gboolean bf16 = params->precision == DCAE_PRECISION_BF16;
 
     *traits = (DcaeTraits){
-        .row_align = f32    ? align_of
-                     : bf16 ? align_of_bf16
-                            : align_of_f16,
-        .min_rows = f32    ? min_rows
-                    : bf16 ? min_rows_bf16
-                           : min_rows_f16,
+        .row_align = align_of,
+        .min_rows = min_rows,
         .pixels = bf16 ? dcae_cuda_pixels_bf16 : NULL,
         .workspace = workspace_bytes,
         .element_size = dcae_cuda_element_size(params->precision),

@@ -264,7 +264,7 @@ static guint rows_still_read(const Planner *p, guint reader, guint value, guint 
 
 static guint row_align(const Planner *p, guint i)
 {
-    return MAX(p->traits->row_align(p->program, &p->program->ops[i]), 1);
+    return MAX(p->traits->row_align(p->program, &p->program->ops[i], p->traits->backend_params), 1);
 }
 
 /* The first border of an op at or below a row. */
@@ -287,7 +287,8 @@ static void shift_borders(Planner *p, guint i)
 {
     const DcaeProgram *program = p->program;
     const DcaeOp *op = &program->ops[i];
-    guint align = row_align(p, i), shift = p->traits->row_shift(program, op);
+    guint align = row_align(p, i);
+    guint shift = p->traits->row_shift(program, op, p->traits->backend_params);
     for (guint r = i + 1; shift > 0 && r < program->n_ops; r++) {
         const DcaeOp *reader = &program->ops[r];
         guint border = p->first_border[r] > 0 ? p->first_border[r] : row_align(p, r);
@@ -327,7 +328,7 @@ static guint full_speed_rows(const Planner *p, const DcaeOp *op)
 {
     const DcaeTraits *t = p->traits;
     return t->free_rows != NULL ? t->free_rows(p->program, op, t->backend_params)
-                                : t->min_rows(p->program, op);
+                                : t->min_rows(p->program, op, t->backend_params);
 }
 
 /* Rows at a time: in proportion to the op's share of the segment's rows, aligned, and enough for

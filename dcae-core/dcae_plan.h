@@ -14,13 +14,13 @@
 typedef struct {
     /* Output rows of a band border must be a multiple of this from the top of the picture, or the
      * bits could differ from those of the whole frame (row tile of the kernel that runs the op). */
-    guint (*row_align)(const DcaeProgram *program, const DcaeOp *op);
+    guint (*row_align)(const DcaeProgram *program, const DcaeOp *op, gconstpointer backend_params);
     /* Where the borders may lie at these multiples instead, plus any multiple of this that is the
      * same for all of the op's borders: so each op's borders lie where its reader's need them, and
      * windows are smaller. 0: they may not. NULL: none may. */
-    guint (*row_shift)(const DcaeProgram *program, const DcaeOp *op);
+    guint (*row_shift)(const DcaeProgram *program, const DcaeOp *op, gconstpointer backend_params);
     /* Fewest output rows that still run at full speed. Not asked for where free_rows is set. */
-    guint (*min_rows)(const DcaeProgram *program, const DcaeOp *op);
+    guint (*min_rows)(const DcaeProgram *program, const DcaeOp *op, gconstpointer backend_params);
     /* In place of min_rows where bands of so many rows are as fast as whole frames; else NULL. */
     guint (*free_rows)(const DcaeProgram *program, const DcaeOp *op, gconstpointer backend_params);
     gsize free_bytes; /* with free_rows: so much memory is not worth saving */
@@ -31,7 +31,7 @@ typedef struct {
      * up; NULL: they are. c_stride holds those, to be changed. */
     void (*pixels)(const DcaeProgram *program, guint *c_stride);
     gsize element_size;           /* bytes of an activation element */
-    gconstpointer backend_params; /* handed to free_rows and workspace */
+    gconstpointer backend_params; /* handed to all of them */
     gboolean workspace_in_arena;  /* each step says where in the arena its workspace lies; else the
                                      backend has memory of its own for it */
 } DcaeTraits;

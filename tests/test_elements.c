@@ -1687,8 +1687,8 @@ GST_START_TEST(test_flush_while_loading_keeps_the_model_and_the_caps)
 
 GST_END_TEST;
 
-/* Packing is told in many steps, by one thread since the caller's alone tells of it and others might
- * take most layers; the second element finds it done. */
+/* Packing is told in many steps, by one thread since the caller's alone tells of it and others
+ * might take most layers; the second element finds it done. */
 GST_START_TEST(test_two_elements_share_the_packed_weights)
 {
     GstBus *bus[2];

@@ -734,9 +734,7 @@ static Borders borders_of(const Way *way, const DcaeLayer *layer)
                      k->row_shift ? k->row_shift(layer) : 0};
 }
 
-/* The planner asks for alignment without saying which build will run, and is given that of the
- * generic one, whose borders must do for all. Shifted ones are told to the kernel as rows to skip;
- * one that takes no shift ignores that, and so must be able to begin at each of them. */
+/* The shifted borders of a build are borders of its row tiles too. */
 static void test_row_align(void)
 {
     static const char *const names[] = {"f32-sana", "f32-in"};
@@ -747,15 +745,11 @@ static void test_row_align(void)
         for (DcaeDirection d = DCAE_ENCODE; d <= DCAE_DECODE; d++) {
             DcaeProgram *program = model_program(model, d, 2);
             for (guint i = 0; i < program->n_layers; i++) {
-                const DcaeLayer *l = &program->layers[i];
-                Borders first = borders_of(&ways[0], l);
-                if (first.shift > 0)
-                    g_assert_cmpuint(first.align % first.shift, ==, 0);
-                shifted += first.shift > 0;
-                for (guint j = 1; j < n_ways; j++) {
-                    Borders own = borders_of(&ways[j], l);
-                    g_assert_cmpuint(first.align % own.align, ==, 0);
-                    g_assert_cmpuint(first.shift % (own.shift ? own.shift : own.align), ==, 0);
+                for (guint j = 0; j < n_ways; j++) {
+                    Borders own = borders_of(&ways[j], &program->layers[i]);
+                    if (own.shift > 0)
+                        g_assert_cmpuint(own.align % own.shift, ==, 0);
+                    shifted += own.shift > 0;
                 }
             }
             dcae_program_free(program);
@@ -784,7 +778,8 @@ static void check_free_rows(const DcaeProgram *program, const DcaeOp *op, guint 
                         .threads = threads};
     DcaeTraits traits;
     dcae_cpu_backend.traits(&params, &traits);
-    guint align = traits.row_align(program, op), rows = traits.free_rows(program, op, &params);
+    guint align = traits.row_align(program, op, &params),
+          rows = traits.free_rows(program, op, &params);
 
     call.y1 = op->out != DCAE_NO_VALUE ? call.out.h : call.in.h;
     gsize whole = kernels->kernel[op->kind].n_tasks(&call);

@@ -26,14 +26,14 @@ typedef struct {
     guint *skip; /* per op: that of its first step */
 } Walk;
 
-static guint align_of(const DcaeProgram *program, const DcaeOp *op)
+static guint align_of(const DcaeProgram *program, const DcaeOp *op, gconstpointer params)
 {
     return op->kind == DCAE_OP_CONV
                ? (op->layer->shuffle == DCAE_SHUFFLE_UP || op->layer->nearest2 ? 8 : 4)
                : 1;
 }
 
-static guint one_row(const DcaeProgram *program, const DcaeOp *op)
+static guint one_row(const DcaeProgram *program, const DcaeOp *op, gconstpointer params)
 {
     return 1;
 }
@@ -53,7 +53,7 @@ static gsize small_workspace(const DcaeProgram *program, const DcaeOp *op, guint
 
 static guint some_rows(const DcaeProgram *program, const DcaeOp *op, gconstpointer params)
 {
-    return 4 * align_of(program, op);
+    return 4 * align_of(program, op, params);
 }
 
 static const DcaeTraits traits = {
@@ -73,9 +73,9 @@ static const DcaeTraits free_traits = {
 };
 
 /* Convolutions begin at any row, those that make pairs of rows at any pair. */
-static guint shift_of(const DcaeProgram *program, const DcaeOp *op)
+static guint shift_of(const DcaeProgram *program, const DcaeOp *op, gconstpointer params)
 {
-    return op->kind == DCAE_OP_CONV ? align_of(program, op) / 4 : 0;
+    return op->kind == DCAE_OP_CONV ? align_of(program, op, params) / 4 : 0;
 }
 
 static const DcaeTraits shifted_traits = {
@@ -176,7 +176,7 @@ static void walk_run(Walk *w, const DcaeStep *step)
     else
         g_assert_cmpuint(step->skip, ==, 0);
     if (step->y1 < rows_of(w->program, op))
-        g_assert_cmpuint((step->y1 + w->skip[step->op]) % align_of(w->program, op), ==, 0);
+        g_assert_cmpuint((step->y1 + w->skip[step->op]) % align_of(w->program, op, NULL), ==, 0);
     dcae_op_input_rows(op, step->y0, step->y1, &y0, &y1);
     if (op->in != DCAE_NO_VALUE)
         check_read(w, step->op, op->in, step->in_row0, y0, y1);
@@ -334,7 +334,8 @@ static guint skip_of(const DcaePlan *plan, guint op)
 static gboolean check_shift(const DcaeProgram *program, const DcaePlan *plan, guint i)
 {
     const DcaeOp *op = &program->ops[i];
-    guint align = align_of(program, op), shift = shift_of(program, op), skip = skip_of(plan, i);
+    guint align = align_of(program, op, NULL), shift = shift_of(program, op, NULL),
+          skip = skip_of(plan, i);
 
     g_assert_cmpuint(skip, <, align);
     if (shift == 0) {
@@ -345,9 +346,9 @@ static gboolean check_shift(const DcaeProgram *program, const DcaePlan *plan, gu
     for (guint r = i + 1; r < program->n_ops; r++) {
         const DcaeOp *reader = &program->ops[r];
         gint y0, y1;
-        if (reader->in != op->out || align_of(program, reader) == 1)
+        if (reader->in != op->out || align_of(program, reader, NULL) == 1)
             continue;
-        dcae_op_input_rows(reader, 0, align_of(program, reader) - skip_of(plan, r), &y0, &y1);
+        dcae_op_input_rows(reader, 0, align_of(program, reader, NULL) - skip_of(plan, r), &y0, &y1);
         g_assert_cmpuint((dcae_round_up((guint)y1, shift) + skip) % align, ==, 0);
         return skip > 0;
     }

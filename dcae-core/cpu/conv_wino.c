@@ -8,7 +8,7 @@
  * epilogue. The block's transformed pictures stay in the cache while the weights stream past.
  *
  * Packed: for each transformed weight, for each block of input channels: panels of columns
- * (tile.h); then epilogue.h's arrays.
+ * (tile.h), of floats or, in the forms of words, of pairs of bf16; then epilogue.h's arrays.
  */
 #include "cpu_families.h"
 #include "implicit.h"
@@ -49,6 +49,11 @@
  *          first four. The divisors are in the output transform, so that w1 is one weight for all
  *          its products: nine products for four outputs, but only six weights.
  *
+ *   WORDS  3 taps: points ±⅜, ±1¼, ∞. Five products for three outputs, of bf16 pairs.
+ *
+ *   WORDS_DOWN  3 taps with stride 2, as DOWN: points 0, ±1, ∞, of which w1 needs the first three.
+ *          Seven products for three outputs, of bf16 pairs.
+ *
  * Relative L2 error of these and other points for normal numbers, and normal numbers around 3;
  * LARGE at 128 channels, PLAIN at 512, the others at 256:
  *
@@ -59,8 +64,16 @@
  *   UP     0, ±1            3.9e-7  2.9e-7        DOWN   ±½, ±1½       1.7e-6  9.1e-7
  *                                                        ±½, ±1        2.5e-6  1.2e-6
  *                                                        0, ±1, ½      3.8e-6  1.7e-6
+ *
+ * Those whose transformed inputs and weights are rounded to bf16, at 256 channels; without a
+ * transform it would be 1.7e-3, 2.0e-3. PLAIN so rounded is a tenth of the time faster than WORDS,
+ * but takes narrow networks that are made to use it above an error of 1e-2:
+ *
+ *   WORDS  ±⅜, ±1¼          6.2e-3  2.3e-3        2 outputs of 0, ±1   4.0e-3  2.5e-3
+ *          ±½, ±1½          7.2e-3  2.7e-3        PLAIN                1.2e-2  4.4e-3
+ *          0, ±1, 2         1.5e-2  4.2e-3        WORDS_DOWN           3.7e-3  1.7e-3
  */
-typedef enum { WINO_LARGE, WINO_PLAIN, WINO_UP, WINO_DOWN } WinoKind;
+typedef enum { WINO_LARGE, WINO_PLAIN, WINO_WORDS, WINO_UP, WINO_DOWN, WINO_WORDS_DOWN } WinoKind;
 
 typedef struct {
     guint8 v, u, m; /* m += v·u */
@@ -68,7 +81,7 @@ typedef struct {
 } WinoProduct;
 
 typedef struct {
-    size_t out;        /* product pixels of a phase */
+    size_t out;        /* product pixels of a phase, in one direction */
     size_t in, step;   /* inputs of a tile, from tile to tile; the first is one before its pixel */
     size_t v, u, m;    /* transformed inputs, weights, sums */
     size_t n_products; /* in an order in which M may take the memory of V, see first_v */
@@ -76,7 +89,7 @@ typedef struct {
     /* Slot of V's first element where M's is 0: so far behind that no sum is stored over an input
      * that is still needed. */
     size_t first_v;
-    size_t max_floats; /* most floats of transformed weights; above, they cost more memory than the
+    size_t max_weights; /* most transformed weights; above, they cost more memory than the
                           small pictures that such layers see are worth */
     double weight[WINO_PRODUCTS][3]; /* taps -> u */
 } WinoForm;
@@ -98,7 +111,7 @@ static const WinoForm wino_forms[] = {
                                  {6, 6, 6, 0},
                                  {7, 7, 7, 0}},
                     .first_v = 1,
-                    .max_floats = 64 * 128 * 128,
+                    .max_weights = 64 * 128 * 128,
                     .weight = {{-1, 0, 0},
                                {-2.0 / 9, -2.0 / 9, -2.0 / 9},
                                {-2.0 / 9, 2.0 / 9, -2.0 / 9},
@@ -118,12 +131,28 @@ static const WinoForm wino_forms[] = {
          .products =
              {{0, 0, 0, 0}, {1, 1, 1, 0}, {2, 2, 2, 0}, {3, 3, 3, 0}, {4, 4, 4, 0}, {5, 5, 5, 0}},
          .first_v = 1,
-         .max_floats = 100 * 512 * 512,
+         .max_weights = 100 * 512 * 512,
          .weight = {{64.0 / 81, 0, 0},
                     {-128.0 / 243, -96.0 / 243, -72.0 / 243},
                     {-128.0 / 243, 96.0 / 243, -72.0 / 243},
                     {32.0 / 243, 48.0 / 243, 72.0 / 243},
                     {32.0 / 243, -48.0 / 243, 72.0 / 243},
+                    {0, 0, 1}}},
+    [WINO_WORDS] =
+        {.out = 3,
+         .in = 5,
+         .step = 3,
+         .v = 5,
+         .u = 5,
+         .m = 5,
+         .n_products = 5,
+         .products = {{0, 0, 0, 0}, {1, 1, 1, 0}, {2, 2, 2, 0}, {3, 3, 3, 0}, {4, 4, 4, 0}},
+         .first_v = 1,
+         .max_weights = 25 * 512 * 512,
+         .weight = {{-256.0 / 273, -96.0 / 273, -36.0 / 273},
+                    {256.0 / 273, -96.0 / 273, 36.0 / 273},
+                    {128.0 / 455, 160.0 / 455, 200.0 / 455},
+                    {-128.0 / 455, 160.0 / 455, -200.0 / 455},
                     {0, 0, 1}}},
     [WINO_UP] = {.out = 2,
                  .in = 4,
@@ -134,7 +163,7 @@ static const WinoForm wino_forms[] = {
                  .n_products = 5,
                  .products = {{0, 0, 0, 0}, {1, 1, 1, 0}, {2, 2, 2, 0}, {2, 3, 3, 0}, {3, 4, 4, 0}},
                  .first_v = 10,
-                 .max_floats = 25 * 512 * 512,
+                 .max_weights = 25 * 512 * 512,
                  .weight = {{-1, 0, 0},        /* 0, even */
                             {0.5, 0.5, 0.5},   /* 1, both */
                             {0.5, -0.5, -0.5}, /* -1, even, odd */
@@ -158,21 +187,54 @@ static const WinoForm wino_forms[] = {
                       {6, 5, 1, 1},
                       {7, 5, 2, 1},
                       {8, 5, 3, 1}},
-         .first_v = 25,
-         .max_floats =
-             36 * 512 * 512,
+         .first_v = 1,
+         .max_weights = 36 * 512 * 512,
          .weight = {{1, 0, 0.5}, {1, 0, -0.5}, {1, 0, 1.5}, {1, 0, -1.5}, {0, 0, 1}, {0, 1, 0}}},
+    [WINO_WORDS_DOWN] = {.out = 3,
+                         .in = 7,
+                         .step = 6,
+                         .v = 7,
+                         .u = 5,
+                         .m = 4,
+                         .n_products = 7,
+                         .products = {{0, 0, 0, 0},
+                                      {1, 1, 1, 0},
+                                      {2, 2, 2, 0},
+                                      {3, 3, 3, 0},
+                                      {4, 4, 0, 1},
+                                      {5, 4, 1, 1},
+                                      {6, 4, 2, 1}},
+                         .first_v = 1,
+                         .max_weights = 25 * 512 * 1024,
+                         .weight =
+                             {{-1, 0, 0}, {0.5, 0, 0.5}, {0.5, 0, -0.5}, {0, 0, 1}, {0, 1, 0}}},
 };
 
 static inline gboolean wino_fits(const WinoForm *f, const DcaeLayer *layer)
 {
-    return f->u * f->u * layer->in_c * layer->conv_c <= f->max_floats;
+    return f->u * f->u * layer->in_c * layer->conv_c <= f->max_weights;
+}
+
+/* Whether V and U are words. */
+static inline gboolean wino_of_words(WinoKind kind)
+{
+    return kind == WINO_WORDS || kind == WINO_WORDS_DOWN;
+}
+
+/* Whether a layer's products are of words: pairs of bf16, which a lane multiplies at once. Tiles of
+ * three rows don't go with shuffles, and layers of few channels, see implicit.h, show roundings. */
+static inline gboolean wino_multiplies_words(const DcaeLayer *layer)
+{
+    return ELEM_WORD > 1 && !layer->nearest2 && layer->shuffle == DCAE_SHUFFLE_NONE &&
+           MIN(layer->in_c, layer->conv_c) > DCAE_CPU_NARROW;
 }
 
 static inline WinoKind wino_kind(const DcaeLayer *layer)
 {
     if (layer->nearest2)
         return WINO_UP;
+    if (wino_multiplies_words(layer))
+        return layer->stride == 2 ? WINO_WORDS_DOWN : WINO_WORDS;
     if (layer->stride == 2)
         return WINO_DOWN;
     if (MIN(layer->in_c, layer->conv_c) <= WINO_NARROW)
@@ -182,17 +244,16 @@ static inline WinoKind wino_kind(const DcaeLayer *layer)
 
 static gboolean wino_takes(const DcaeLayer *layer)
 {
-    /* A lane multiplies two bf16 at a time: as much as this saves with stride 2, without its
-     * weights in memory. */
-    if (ELEM_WORD > 1 && layer->stride > 1)
-        return FALSE;
-    return layer->ksize == 3 && layer->in_c >= WINO_MIN_C &&
-           wino_fits(&wino_forms[wino_kind(layer)], layer);
+    WinoKind kind = wino_kind(layer);
+    if (ELEM_WORD > 1 && kind == WINO_DOWN)
+        return FALSE; /* words without a transform are faster than floats with one */
+    return layer->ksize == 3 && layer->in_c >= WINO_MIN_C && wino_fits(&wino_forms[kind], layer);
 }
 
 /* How a layer's blocks lie in memory. */
 typedef struct {
     const WinoForm *form;
+    size_t word;    /* elements of a word of V and U: ELEM_WORD, or 1 where they are floats */
     size_t c_block; /* input channels of a matrix product, multiple of 16; the last may have less */
     size_t c_blocks;
     size_t padded_c; /* columns of the products */
@@ -204,8 +265,11 @@ typedef struct {
 
 /* Tiles of a block: the larger the weights that stream past, the more tiles must share them; the
  * more sums a tile has, the fewer fit the cache. Measured. */
-static size_t wino_tiles(const WinoForm *f, const DcaeLayer *layer)
+static size_t wino_tiles(WinoKind kind, const DcaeLayer *layer)
 {
+    const WinoForm *f = &wino_forms[kind];
+    if (wino_of_words(kind))
+        return 48;
     if (f->u * f->u * layer->in_c * layer->conv_c > WINO_CACHED_FLOATS)
         return 96;
     return f->v > 8 ? 12 : 24;
@@ -214,25 +278,33 @@ static size_t wino_tiles(const WinoForm *f, const DcaeLayer *layer)
 static void wino_set_groups(WinoShape *s, size_t groups)
 {
     s->groups = groups;
-    s->slot = groups * s->group * (MAX(s->c_blocks * s->c_block, s->padded_c) + 16) + 16;
+    s->slot = groups * s->group * (MAX(s->c_blocks * s->c_block / s->word, s->padded_c) + 16) + 16;
 }
 
 static WinoShape wino_shape(const DcaeLayer *layer)
 {
-    WinoShape s = {.form = &wino_forms[wino_kind(layer)]};
-    size_t c = layer->in_c, blocks = (c + WINO_C_BLOCK - 1) / WINO_C_BLOCK;
+    WinoKind kind = wino_kind(layer);
+    WinoShape s = {.form = &wino_forms[kind], .word = wino_of_words(kind) ? ELEM_WORD : 1};
+    size_t c = layer->in_c, most = WINO_C_BLOCK * s.word, blocks = (c + most - 1) / most;
     s.c_block = ((c + blocks - 1) / blocks + 15) / 16 * 16;
     s.c_blocks = (c + s.c_block - 1) / s.c_block;
     s.padded_c = tile_padded(layer->conv_c);
     s.group = s.padded_c % VEC_PANEL ? TILE_BLOCK_ROWS : VEC_TILE_ROWS;
-    wino_set_groups(&s, wino_tiles(s.form, layer) / s.group);
+    wino_set_groups(&s, wino_tiles(kind, layer) / s.group);
     s.slots = s.form->first_v + s.form->v * s.form->v;
     return s;
 }
 
+/* Words of n input channels. */
+static inline size_t wino_words(const WinoShape *s, size_t n)
+{
+    return (n + s->word - 1) / s->word;
+}
+
+/* All of these are counted in floats. */
 static size_t wino_weights(const WinoShape *s, const DcaeLayer *layer)
 {
-    return s->form->u * s->form->u * layer->in_c * s->padded_c;
+    return s->form->u * s->form->u * wino_words(s, layer->in_c) * s->padded_c;
 }
 
 /* ---- transforms in one direction */
@@ -285,11 +357,11 @@ VEC_INLINE Eight wino_in_up(Eight d)
                    .v3 = vec_sub(d.v3, d.v1)};
 }
 
-/* Five inputs to five values; v4 may be left out. */
-VEC_INLINE Eight wino_in_down(Eight d)
+/* Five inputs to five values, at ±p, ±q, ∞; v4 may be left out. */
+VEC_INLINE Eight wino_in_five(Eight d, const float p, const float q)
 {
-    vec a = vec_set1(0.5f), aa = vec_set1(0.25f), b = vec_set1(1.5f), bb = vec_set1(2.25f);
-    vec product = vec_set1(0.5625f), sum = vec_set1(2.5f); /* of aa and bb */
+    vec a = vec_set1(p), aa = vec_set1(p * p), b = vec_set1(q), bb = vec_set1(q * q);
+    vec product = vec_set1(p * p * q * q), sum = vec_set1(p * p + q * q);
     vec even = vec_fnma(bb, d.v0, d.v2), odd = vec_fnma(bb, d.v1, d.v3);
     vec even2 = vec_fnma(aa, d.v0, d.v2), odd2 = vec_fnma(aa, d.v1, d.v3);
     return (Eight){.v0 = vec_fma(a, even, odd),
@@ -297,6 +369,15 @@ VEC_INLINE Eight wino_in_down(Eight d)
                    .v2 = vec_fma(b, even2, odd2),
                    .v3 = vec_fnma(b, even2, odd2),
                    .v4 = vec_fma(product, d.v0, vec_fnma(sum, d.v2, d.v4))};
+}
+
+/* Three inputs at 0, ±1: what their sums there are made of. */
+VEC_INLINE Eight wino_in_three(Eight d)
+{
+    vec half = vec_set1(0.5f);
+    return (Eight){.v0 = vec_sub(d.v0, d.v2),
+                   .v1 = vec_mul(half, vec_add(d.v2, d.v1)),
+                   .v2 = vec_mul(half, vec_sub(d.v2, d.v1))};
 }
 
 /* Of input i; the ring has none. */
@@ -314,41 +395,63 @@ VEC_INLINE vec wino_load(const void *p, size_t low, size_t k, size_t lanes, cons
     return lanes < VEC_WIDTH ? elem_load_sum_n(from, low, lanes) : elem_load_sum(from, low);
 }
 
-/* The first n of 2 to 8. */
-VEC_INLINE void eight_store(float *p, size_t stride, Eight t, const int n)
+VEC_INLINE void wino_store(float *p, vec v, const int words)
 {
-    vec_store(p, t.v0);
-    vec_store(p + stride, t.v1);
-    if (n > 2) {
-        vec_store(p + 2 * stride, t.v2);
-        vec_store(p + 3 * stride, t.v3);
-    }
-    if (n > 4)
-        vec_store(p + 4 * stride, t.v4);
-    if (n > 5)
-        vec_store(p + 5 * stride, t.v5);
-    if (n > 6)
-        vec_store(p + 6 * stride, t.v6);
-    if (n > 7)
-        vec_store(p + 7 * stride, t.v7);
+    if (words)
+        elem_store((elem_t *)p, v);
+    else
+        vec_store(p, v);
 }
 
-/* d[i]: where input i is, see wino_load(); v: the transformed ones, `stride` floats apart. */
+/* The first n of 2 to 8, `stride` floats apart. */
+VEC_INLINE void eight_store(float *p, size_t stride, Eight t, const int n, const int words)
+{
+    wino_store(p, t.v0, words);
+    wino_store(p + stride, t.v1, words);
+    if (n > 2)
+        wino_store(p + 2 * stride, t.v2, words);
+    if (n > 3)
+        wino_store(p + 3 * stride, t.v3, words);
+    if (n > 4)
+        wino_store(p + 4 * stride, t.v4, words);
+    if (n > 5)
+        wino_store(p + 5 * stride, t.v5, words);
+    if (n > 6)
+        wino_store(p + 6 * stride, t.v6, words);
+    if (n > 7)
+        wino_store(p + 7 * stride, t.v7, words);
+}
+
+/* d[i]: where input i is, see wino_load(); v: the transformed ones, `stride` floats apart, those of
+ * the ring as words where the form has them. */
 VEC_INLINE void wino_in(const void *const *d, const size_t *low, size_t k, size_t lanes,
                         const int elements, float *v, size_t stride, const WinoKind kind)
 {
+    const int words = !elements && wino_of_words(kind);
+    if (kind == WINO_WORDS_DOWN) {
+        Eight odd = {wino_load(d[0], wino_low(low, 0), k, lanes, elements),
+                     wino_load(d[2], wino_low(low, 2), k, lanes, elements),
+                     wino_load(d[4], wino_low(low, 4), k, lanes, elements),
+                     wino_load(d[6], wino_low(low, 6), k, lanes, elements)};
+        eight_store(v, stride, wino_in_up(odd), 4, words);
+        Eight even = {wino_load(d[1], wino_low(low, 1), k, lanes, elements),
+                      wino_load(d[3], wino_low(low, 3), k, lanes, elements),
+                      wino_load(d[5], wino_low(low, 5), k, lanes, elements)};
+        eight_store(v + 4 * stride, stride, wino_in_three(even), 3, words);
+        return;
+    }
     if (kind == WINO_DOWN) {
         Eight odd = {wino_load(d[0], wino_low(low, 0), k, lanes, elements),
                      wino_load(d[2], wino_low(low, 2), k, lanes, elements),
                      wino_load(d[4], wino_low(low, 4), k, lanes, elements),
                      wino_load(d[6], wino_low(low, 6), k, lanes, elements),
                      wino_load(d[8], wino_low(low, 8), k, lanes, elements)};
-        eight_store(v, stride, wino_in_down(odd), 5);
+        eight_store(v, stride, wino_in_five(odd, 0.5f, 1.5f), 5, words);
         Eight even = {wino_load(d[1], wino_low(low, 1), k, lanes, elements),
                       wino_load(d[3], wino_low(low, 3), k, lanes, elements),
                       wino_load(d[5], wino_low(low, 5), k, lanes, elements),
                       wino_load(d[7], wino_low(low, 7), k, lanes, elements), vec_zero()};
-        eight_store(v + 5 * stride, stride, wino_in_down(even), 4);
+        eight_store(v + 5 * stride, stride, wino_in_five(even, 0.5f, 1.5f), 4, words);
         return;
     }
     Eight all = {wino_load(d[0], wino_low(low, 0), k, lanes, elements),
@@ -356,18 +459,22 @@ VEC_INLINE void wino_in(const void *const *d, const size_t *low, size_t k, size_
                  wino_load(d[2], wino_low(low, 2), k, lanes, elements),
                  wino_load(d[3], wino_low(low, 3), k, lanes, elements)};
     if (kind == WINO_UP) {
-        eight_store(v, stride, wino_in_up(all), 4);
+        eight_store(v, stride, wino_in_up(all), 4, words);
         return;
     }
     all.v4 = wino_load(d[4], wino_low(low, 4), k, lanes, elements);
+    if (kind == WINO_WORDS) {
+        eight_store(v, stride, wino_in_five(all, 0.375f, 1.25f), 5, words);
+        return;
+    }
     all.v5 = wino_load(d[5], wino_low(low, 5), k, lanes, elements);
     if (kind == WINO_PLAIN) {
-        eight_store(v, stride, wino_in_plain(all), 6);
+        eight_store(v, stride, wino_in_plain(all), 6, words);
         return;
     }
     all.v6 = wino_load(d[6], wino_low(low, 6), k, lanes, elements);
     all.v7 = wino_load(d[7], wino_low(low, 7), k, lanes, elements);
-    eight_store(v, stride, wino_in_large(all), 8);
+    eight_store(v, stride, wino_in_large(all), 8, words);
 }
 
 VEC_INLINE Eight wino_out_large(Eight m)
@@ -419,6 +526,24 @@ VEC_INLINE Eight wino_out_down(Eight m)
     };
 }
 
+/* Sums at 0, ±1, ∞. */
+VEC_INLINE Eight wino_out_words_down(Eight m)
+{
+    vec s = vec_add(m.v1, m.v2);
+    return (Eight){.v0 = vec_add(m.v0, s), .v1 = vec_sub(m.v1, m.v2), .v2 = vec_add(m.v3, s)};
+}
+
+VEC_INLINE Eight wino_out_words(Eight m)
+{
+    vec sa = vec_add(m.v0, m.v1), da = vec_sub(m.v0, m.v1);
+    vec sb = vec_add(m.v2, m.v3), db = vec_sub(m.v2, m.v3);
+    return (Eight){
+        .v0 = vec_add(sa, sb),
+        .v1 = vec_fma(vec_set1(1.25f), db, vec_mul(vec_set1(0.375f), da)),
+        .v2 = vec_fma(vec_set1(1.5625f), sb, vec_fma(vec_set1(0.140625f), sa, m.v4)),
+    };
+}
+
 /* odd: of an UP's outputs. */
 VEC_INLINE Eight wino_out(Eight m, const WinoKind kind, const int odd)
 {
@@ -427,11 +552,21 @@ VEC_INLINE Eight wino_out(Eight m, const WinoKind kind, const int odd)
         return wino_out_large(m);
     case WINO_PLAIN:
         return wino_out_plain(m);
+    case WINO_WORDS:
+        return wino_out_words(m);
     case WINO_DOWN:
         return wino_out_down(m);
+    case WINO_WORDS_DOWN:
+        return wino_out_words_down(m);
     default:
         return odd ? wino_out_odd(m) : wino_out_even(m);
     }
+}
+
+/* Operands of wino_out() in one direction: of UP, those of a phase. */
+VEC_INLINE int wino_n_sums(const WinoKind kind)
+{
+    return kind == WINO_UP ? 3 : (int)wino_forms[kind].m;
 }
 
 /* Which sum is operand i of wino_out(). */
@@ -460,26 +595,32 @@ static void wino_weight(const float *g, const WinoForm *f, double *u)
     }
 }
 
-/* Where channel c, column j of a transformed weight lies among its in_c · padded_c floats. */
+/* Where channel c, column j of a transformed weight lies among its words(in_c) · padded_c floats.
+ */
 static size_t wino_place(const WinoShape *s, size_t in_c, size_t c, size_t j)
 {
     size_t k0 = c / s->c_block * s->c_block, k = MIN(s->c_block, in_c - k0);
     size_t j0 = j / VEC_PANEL * VEC_PANEL, width = MIN(VEC_PANEL, s->padded_c - j0);
-    return k0 * s->padded_c + j0 * k + (c - k0) * width + (j - j0);
+    return k0 / s->word * s->padded_c + j0 * wino_words(s, k) + (c - k0) / s->word * width +
+           (j - j0);
 }
 
 static void wino_pack(const DcaeLayer *layer, const DcaeLayerWeights *weights, float *packed)
 {
     WinoShape s = wino_shape(layer);
-    size_t elements = s.form->u * s.form->u, size = layer->in_c * s.padded_c;
+    size_t elements = s.form->u * s.form->u, size = wino_words(&s, layer->in_c) * s.padded_c;
     double u[WINO_PRODUCTS * WINO_PRODUCTS];
     memset(packed, 0, wino_weights(&s, layer) * sizeof *packed);
     for (size_t c = 0; c < layer->in_c; c++) {
         for (size_t j = 0; j < layer->conv_c; j++) {
             size_t n = epilogue_channel(layer, j), at = wino_place(&s, layer->in_c, c, j);
             wino_weight(weights->weight + (n * layer->in_c + c) * 9, s.form, u);
-            for (size_t i = 0; i < elements; i++)
-                packed[i * size + at] = (float)u[i];
+            for (size_t i = 0; i < elements; i++) {
+                if (s.word == 1)
+                    packed[i * size + at] = (float)u[i];
+                else
+                    elem_set((elem_t *)(packed + i * size + at) + c % s.word, (float)u[i]);
+            }
         }
     }
     epilogue_pack(layer, weights, packed + wino_weights(&s, layer));
@@ -614,9 +755,10 @@ VEC_INLINE void wino_across(const WinoInput *w, size_t first, size_t channels, f
     for (size_t i = 0; i < f->in; i++)
         column[i] = wino_ring(w, first + i);
     for (size_t r = 0; r < f->v; r++)
-        for (size_t k = 0; k < channels; k += VEC_WIDTH)
-            wino_in(column, NULL, r * WINO_RING_C + k, VEC_WIDTH, 0, v + r * f->v * slot + k, slot,
-                    kind);
+        for (size_t k = 0; k < channels; k += VEC_WIDTH) {
+            float *to = v + r * f->v * slot + k / w->shape->word;
+            wino_in(column, NULL, r * WINO_RING_C + k, VEC_WIDTH, 0, to, slot, kind);
+        }
 }
 
 /* Channels [c, c + channels) of all tiles of the block; they lie within one block of channels. */
@@ -626,15 +768,15 @@ VEC_INLINE void wino_input(const WinoInput *w, size_t c, size_t channels, const 
     const WinoForm *f = &wino_forms[kind];
     const WinoBlock *b = w->block;
     size_t tiles = (b->tiles + s->group - 1) / s->group * s->group, overlap = 0;
-    float *v = w->v + c / s->c_block * s->c_block * tiles + c % s->c_block;
-    for (size_t t = 0; t < tiles; t++, v += s->c_block) {
+    float *v = w->v + (c / s->c_block * s->c_block * tiles + c % s->c_block) / s->word;
+    for (size_t t = 0; t < tiles; t++, v += s->c_block / s->word) {
         size_t ty = (b->first + t) / b->grid.across, tx = (b->first + t) % b->grid.across;
         gssize y = (b->grid.y0 + (gssize)(ty * f->out)) * (gssize)(f->step / f->out);
         size_t x = tx * f->step;
         /* Rows of the last register tile behind the last tile. */
         if (t >= b->tiles) {
             for (size_t i = 0; i < f->v * f->v; i++)
-                memset(v + i * s->slot, 0, channels * sizeof *v);
+                memset(v + i * s->slot, 0, wino_words(s, channels) * sizeof *v);
             continue;
         }
         if (t == 0 || tx == 0)
@@ -652,9 +794,15 @@ VEC_INLINE void wino_input(const WinoInput *w, size_t c, size_t channels, const 
 static void wino_product(const WinoShape *s, size_t in_c, const float *v, size_t rows,
                          const float *u, float *sum, gboolean add)
 {
-    for (size_t c = 0; c < in_c; c += s->c_block)
-        tile_block(v + c * rows, s->c_block, rows, u + c * s->padded_c, MIN(s->c_block, in_c - c),
-                   s->padded_c, sum, s->padded_c + 16, add || c > 0);
+    for (size_t c = 0; c < in_c; c += s->c_block) {
+        size_t k = wino_words(s, MIN(s->c_block, in_c - c)), c_words = c / s->word;
+        const float *a = v + c_words * rows, *b = u + c_words * s->padded_c;
+        if (s->word > 1)
+            tile_words(a, s->c_block / s->word, rows, b, k, s->padded_c, sum, s->padded_c + 16,
+                       add || c > 0);
+        else
+            tile_block(a, s->c_block, rows, b, k, s->padded_c, sum, s->padded_c + 16, add || c > 0);
+    }
 }
 
 static void wino_products(const WinoShape *s, size_t in_c, const float *packed, size_t tiles,
@@ -666,7 +814,8 @@ static void wino_products(const WinoShape *s, size_t in_c, const float *packed, 
         for (size_t j = 0; j < f->n_products; j++) {
             WinoProduct down = f->products[i], across = f->products[j];
             const float *v = slots + (f->first_v + down.v * f->v + across.v) * s->slot;
-            const float *u = packed + (down.u * f->u + across.u) * in_c * s->padded_c;
+            const float *u =
+                packed + (down.u * f->u + across.u) * wino_words(s, in_c) * s->padded_c;
             float *sum = slots + (down.m * f->m + across.m) * s->slot;
             wino_product(s, in_c, v, rows, u, sum, down.add || across.add);
         }
@@ -679,18 +828,19 @@ static void wino_products(const WinoShape *s, size_t in_c, const float *packed, 
 VEC_INLINE Eight wino_output_column(const float *m, size_t slot, size_t i, const WinoKind kind,
                                     const int py, const int px)
 {
+    const int n = wino_n_sums(kind);
     size_t down = wino_forms[kind].m * slot;
     m += wino_sum(i, kind, px) * slot;
     Eight sums = {vec_load(m + wino_sum(0, kind, py) * down),
                   vec_load(m + wino_sum(1, kind, py) * down),
                   vec_load(m + wino_sum(2, kind, py) * down)};
-    if (kind != WINO_UP) {
+    if (n > 3)
         sums.v3 = vec_load(m + 3 * down);
+    if (n > 4)
         sums.v4 = vec_load(m + 4 * down);
-    }
-    if (kind == WINO_PLAIN || kind == WINO_LARGE)
+    if (n > 5)
         sums.v5 = vec_load(m + 5 * down);
-    if (kind == WINO_LARGE) {
+    if (n > 6) {
         sums.v6 = vec_load(m + 6 * down);
         sums.v7 = vec_load(m + 7 * down);
     }
@@ -704,32 +854,32 @@ VEC_INLINE Eight wino_output_column(const float *m, size_t slot, size_t i, const
 VEC_INLINE void wino_output(const WinoShape *s, const float *m, float *y, size_t stride,
                             const WinoKind kind, const int py, const int px)
 {
-    const int out = (int)wino_forms[kind].out;
+    const int out = (int)wino_forms[kind].out, n = wino_n_sums(kind);
     size_t row = wino_forms[kind].out * stride;
     for (size_t k = 0; k < s->padded_c; k += VEC_WIDTH, m += VEC_WIDTH, y += VEC_WIDTH) {
         Eight t0 = wino_output_column(m, s->slot, 0, kind, py, px);
         Eight t1 = wino_output_column(m, s->slot, 1, kind, py, px);
         Eight t2 = wino_output_column(m, s->slot, 2, kind, py, px);
         Eight t3 = t2, t4 = t2, t5 = t2, t6 = t2, t7 = t2;
-        if (kind != WINO_UP) {
+        if (n > 3)
             t3 = wino_output_column(m, s->slot, 3, kind, py, px);
+        if (n > 4)
             t4 = wino_output_column(m, s->slot, 4, kind, py, px);
-        }
-        if (kind == WINO_PLAIN || kind == WINO_LARGE)
+        if (n > 5)
             t5 = wino_output_column(m, s->slot, 5, kind, py, px);
-        if (kind == WINO_LARGE) {
+        if (n > 6) {
             t6 = wino_output_column(m, s->slot, 6, kind, py, px);
             t7 = wino_output_column(m, s->slot, 7, kind, py, px);
         }
-        eight_store(y, stride, wino_out(WINO_ROW(0), kind, px), out);
-        eight_store(y + row, stride, wino_out(WINO_ROW(1), kind, px), out);
-        if (out > 2) {
-            eight_store(y + 2 * row, stride, wino_out(WINO_ROW(2), kind, px), out);
-            eight_store(y + 3 * row, stride, wino_out(WINO_ROW(3), kind, px), out);
-        }
+        eight_store(y, stride, wino_out(WINO_ROW(0), kind, px), out, 0);
+        eight_store(y + row, stride, wino_out(WINO_ROW(1), kind, px), out, 0);
+        if (out > 2)
+            eight_store(y + 2 * row, stride, wino_out(WINO_ROW(2), kind, px), out, 0);
+        if (out > 3)
+            eight_store(y + 3 * row, stride, wino_out(WINO_ROW(3), kind, px), out, 0);
         if (out > 4) {
-            eight_store(y + 4 * row, stride, wino_out(WINO_ROW(4), kind, px), out);
-            eight_store(y + 5 * row, stride, wino_out(WINO_ROW(5), kind, px), out);
+            eight_store(y + 4 * row, stride, wino_out(WINO_ROW(4), kind, px), out, 0);
+            eight_store(y + 5 * row, stride, wino_out(WINO_ROW(5), kind, px), out, 0);
         }
     }
 }
@@ -880,11 +1030,17 @@ static void run(const DcaeCpuCall *call, gsize task, void *scratch)
     case WINO_PLAIN:
         wino_run_kind(call, &s, task, scratch, WINO_PLAIN);
         break;
+    case WINO_WORDS:
+        wino_run_kind(call, &s, task, scratch, WINO_WORDS);
+        break;
     case WINO_UP:
         wino_run_kind(call, &s, task, scratch, WINO_UP);
         break;
     case WINO_DOWN:
         wino_run_kind(call, &s, task, scratch, WINO_DOWN);
+        break;
+    case WINO_WORDS_DOWN:
+        wino_run_kind(call, &s, task, scratch, WINO_WORDS_DOWN);
         break;
     }
 }

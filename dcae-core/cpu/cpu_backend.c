@@ -60,25 +60,17 @@ static const DcaeCpuKernels *get_kernels(const DcaeBackendParams *params)
                                : dcae_cpu_kernels_get(params->isa, params->precision);
 }
 
-/* The planner doesn't say which build will run: row_align() of the generic one does for all
- * (test_ops checks that), so the generic one, which runs anywhere, is asked. */
-static const DcaeCpuKernel *generic_kernel(const DcaeOp *op)
+static guint row_align(const DcaeProgram *program, const DcaeOp *op, gconstpointer backend_params)
 {
-    return &dcae_cpu_kernels_get(DCAE_ISA_GENERIC, DCAE_PRECISION_F32)->kernel[op->kind];
-}
-
-static guint row_align(const DcaeProgram *program, const DcaeOp *op)
-{
-    const DcaeCpuKernel *kernel = generic_kernel(op);
+    const DcaeCpuKernel *kernel = &get_kernels(backend_params)->kernel[op->kind];
     if (op->layer && kernel->row_align)
         return kernel->row_align(op->layer);
     return op->kind == DCAE_OP_PIXELS_OUT ? 2 : 1; /* rows of 4:2:0 come in pairs */
 }
 
-/* A build that can begin an op at any row needs no skip and ignores it. */
-static guint row_shift(const DcaeProgram *program, const DcaeOp *op)
+static guint row_shift(const DcaeProgram *program, const DcaeOp *op, gconstpointer backend_params)
 {
-    const DcaeCpuKernel *kernel = generic_kernel(op);
+    const DcaeCpuKernel *kernel = &get_kernels(backend_params)->kernel[op->kind];
     if (op->layer && kernel->row_shift)
         return kernel->row_shift(op->layer);
     return 0;
@@ -149,7 +141,7 @@ static guint rows_for_threads(const DcaeProgram *program, const DcaeOp *op, guin
     guint h = op->out != DCAE_NO_VALUE ? program->values[op->out].h : program->values[op->in].h;
     DcaeCpuCall call = call_of_rows(program, op, h, params->threads);
     gsize wanted = MIN(kernel->n_tasks(&call), params->threads);
-    guint align = row_align(program, op);
+    guint align = row_align(program, op, params);
 
     for (guint rows = least; rows < h; rows = dcae_round_up(rows, align)) {
         call.y1 = rows;
@@ -166,16 +158,18 @@ static guint rows_for_threads(const DcaeProgram *program, const DcaeOp *op, guin
 static guint free_rows(const DcaeProgram *program, const DcaeOp *op, gconstpointer backend_params)
 {
     const DcaeBackendParams *params = backend_params;
-    guint align = row_align(program, op);
+    guint align = row_align(program, op, params);
     if (op->out == DCAE_NO_VALUE)
         return rows_for_threads(program, op, MIN_TILE_ROWS * align, params);
     guint across = dcae_ceil_div(program->values[op->out].w, align);
     guint rows = dcae_ceil_div(MIN_USES * params->threads, across);
     if (op->kind == DCAE_OP_CONV) {
-        gsize products =
-            get_kernels(params)->kernel[op->kind].packed_bytes(op->layer) / sizeof(float);
-        gsize wanted = (gsize)MIN_PRODUCTS * params->threads / (products * across) + 1;
-        rows = MAX(rows, (guint)MIN(wanted, MAX_TILE_ROWS));
+        const DcaeCpuKernels *kernels = get_kernels(params);
+        /* Twice as many rows of bf16 lie in the same memory. */
+        gsize many = sizeof(float) / kernels->element_size;
+        gsize products = kernels->kernel[op->kind].packed_bytes(op->layer) / sizeof(float);
+        gsize wanted = many * MIN_PRODUCTS * params->threads / (products * across) + 1;
+        rows = MAX(rows, (guint)MIN(wanted, many * MAX_TILE_ROWS));
     }
     return rows_for_threads(program, op, align * rows, params);
 }

@@ -17,7 +17,7 @@
 #define CHUNK 512
 /* Vectors a register tile. Pixels lie a power of two apart and so fall into one set of L1: what is
  * not used of a cache line at once is gone at the next vector. */
-#define VECS (VEC_WIDTH == 16 ? 1 : 2)
+#define VECS (VEC_WIDTH * sizeof(elem_t) < 64 ? 2 : 1)
 
 static inline gsize round_up(gsize n)
 {
