@@ -101,6 +101,7 @@ MODELS = {
     # Wide layers.
     "wide-128": Model("R32x1 E128x1:5", "R16x1 R64x1", 16, head_dim=32, down="conv", up="interpolate"),
     "wide-72": Model("R72x1 R144x0", "R72x1 R72x1", 8),
+    "wide-72-conv": Model("R72x1 R96x0", "R8x1 R8x1", 8, down="conv"),
     "wide-160": Model("R40x1 R160x0", "R40x1 R160x0", 16, up="interpolate", dtype="bf16"),
     # Files: variants, shards, mixed types, a configuration that leaves out the defaults.
     "variant-fp16": Model(SMALL, SMALL, 8, variant="fp16"),
@@ -151,6 +152,7 @@ CASES = [
     Case("identity", 42, 30),
     Case("wide-128", 38, 34),
     Case("wide-72", 34, 30),
+    Case("wide-72-conv", 38, 26),
     Case("wide-160", 34, 42),
     Case("variant-fp16", 20, 36),
     Case("variant-beside-plain", 36, 44),
