@@ -41,3 +41,21 @@ void small_output(Small *s, guint value)
     s->out_h = op->frame_h = op->out_h = v->h;
     s->out_w = op->frame_w = op->out_w = v->w;
 }
+
+void small_attention(Small *s, guint in, guint heads, guint d)
+{
+    guint h = s->values[in].h, w = s->values[in].w;
+    guint state = small_value(s, heads, d + 1, d), out = small_value(s, h, w, heads * d);
+
+    s->values[state].state = TRUE;
+    for (guint apply = 0; apply < 2; apply++) {
+        DcaeOp *op = small_op(s, apply ? DCAE_OP_ATTN_APPLY : DCAE_OP_ATTN_SUM);
+        op->in = in;
+        op->in_c0 = apply ? 2 * heads * d : 0;
+        op->heads = heads;
+        op->head_dim = d;
+        op->state = state;
+        op->out = apply ? out : DCAE_NO_VALUE;
+    }
+    small_output(s, out);
+}

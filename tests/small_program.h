@@ -22,6 +22,9 @@ void small_begin(Small *s, guint h, guint w, guint c);
 guint small_value(Small *s, guint h, guint w, guint c);
 /* An op without values, layer or state. */
 DcaeOp *small_op(Small *s, DcaeOpKind kind);
+/* The two passes of a linear attention over a value of 3·heads·d channels, keys and values before
+ * queries, and an output of what comes out. */
+void small_attention(Small *s, guint in, guint heads, guint d);
 /* Writes a whole value into the latent. */
 void small_output(Small *s, guint value);
 

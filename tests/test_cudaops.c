@@ -208,21 +208,10 @@ static void make_layer(Small *s, const Channels *c, DcaeLayer *layer, guint h, g
 static void make_attention(Small *s, guint heads, guint d, guint h, guint w)
 {
     begin(s, h, w, 3 * heads * d);
-    guint in = small_value(s, h, w, 3 * heads * d), state = small_value(s, heads, d + 1, d);
-    guint out = small_value(s, h, w, heads * d);
+    guint in = small_value(s, h, w, 3 * heads * d);
 
     add_input(s, in);
-    s->values[state].state = TRUE;
-    for (int apply = 0; apply < 2; apply++) {
-        DcaeOp *op = small_op(s, apply ? DCAE_OP_ATTN_APPLY : DCAE_OP_ATTN_SUM);
-        op->in = in;
-        op->in_c0 = apply ? 2 * heads * d : 0;
-        op->heads = heads;
-        op->head_dim = d;
-        op->state = state;
-        op->out = apply ? out : DCAE_NO_VALUE;
-    }
-    small_output(s, out);
+    small_attention(s, in, heads, d);
 }
 
 /* ---- running */

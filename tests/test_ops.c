@@ -408,25 +408,6 @@ static void test_layers(gconstpointer name)
 /* ---- ops without weights; a model is passed because prepare() wants one */
 
 /* k, v and q of one latent -> attention. */
-static void small_attention(Small *s, guint heads, guint d, guint h, guint w)
-{
-    small_begin(s, h, w, 3 * heads * d);
-    guint in = small_input(s, 0, 0, h, w, 3 * heads * d);
-    guint state = small_value(s, heads, d + 1, d);
-    s->values[state].state = TRUE;
-    for (int apply = 0; apply < 2; apply++) {
-        DcaeOp *op = small_op(s, apply ? DCAE_OP_ATTN_APPLY : DCAE_OP_ATTN_SUM);
-        op->in = in;
-        op->in_c0 = apply ? 2 * heads * d : 0;
-        op->heads = heads;
-        op->head_dim = d;
-        op->state = state;
-        if (apply)
-            op->out = small_value(s, h, w, heads * d);
-    }
-    small_output(s, s->ops[s->program.n_ops - 1].out);
-}
-
 static double *define_attention(const Small *s, guint heads, guint d, const float *in)
 {
     gsize pixels = (gsize)s->in_h * s->in_w, n = (gsize)heads * d, all = (gsize)heads * (d + 1) * d;
@@ -451,12 +432,13 @@ static void test_attention(void)
         for (gsize i = 0; i < G_N_ELEMENTS(sizes); i++) {
             Way way = ways[j];
             Small s;
-            small_attention(&s, sizes[i][0], sizes[i][1], sizes[i][2], sizes[i][3]);
+            guint heads = sizes[i][0], d = sizes[i][1], h = sizes[i][2], w = sizes[i][3];
+            small_begin(&s, h, w, 3 * heads * d);
+            small_attention(&s, small_input(&s, 0, 0, h, w, 3 * heads * d), heads, d);
             g_autofree float *in = random_floats(rand, BATCH * in_floats(&s));
             g_autofree float *out = run_latents(&s, model, &way, in);
             for (guint n = 0; n < BATCH; n++) {
-                g_autofree double *wanted =
-                    define_attention(&s, sizes[i][0], sizes[i][1], in + n * in_floats(&s));
+                g_autofree double *wanted = define_attention(&s, heads, d, in + n * in_floats(&s));
                 g_assert_cmpfloat(relative_error(out + n * out_floats(&s), wanted, s.out_c,
                                                  (gsize)s.out_h * s.out_w),
                                   <=, way.max_error);

@@ -60,20 +60,10 @@ static void make_layer(Small *s, DcaeLayer *layer, DcaeOpKind kind, guint h, gui
 static void make_attention(Small *s, guint heads, guint d, guint h, guint w)
 {
     small_begin(s, h, w, 3 * heads * d);
-    guint in = small_value(s, h, w, 3 * heads * d), state = small_value(s, heads, d + 1, d);
-    guint out = small_value(s, h, w, heads * d);
+    guint in = small_value(s, h, w, 3 * heads * d);
 
-    s->values[state].state = TRUE;
     small_op(s, DCAE_OP_LATENT_IN)->out = in;
-    for (guint apply = 0; apply < 2; apply++) {
-        DcaeOp *op = small_op(s, apply ? DCAE_OP_ATTN_APPLY : DCAE_OP_ATTN_SUM);
-        op->in = in;
-        op->heads = heads;
-        op->head_dim = d;
-        op->state = state;
-        op->out = apply ? out : DCAE_NO_VALUE;
-    }
-    small_output(s, out);
+    small_attention(s, in, heads, d);
 }
 
 /* Pictures to picture, and a blend between. */
