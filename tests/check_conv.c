@@ -82,10 +82,9 @@ static void case_name(Case *k, guint h, guint w, CheckFill fill)
 /* Whether the layer is computed in transformed tiles whose products are of bf16 pairs. */
 static gboolean transforms_words(const Check *check, const DcaeLayer *l)
 {
-    gsize most = l->stride == 2 ? 512 * 1024 : 512 * 512;
     return check_is_bf16(check) && l->ksize == 3 && !l->nearest2 &&
            l->shuffle == DCAE_SHUFFLE_NONE && MIN(l->in_c, l->conv_c) > DCAE_CPU_NARROW &&
-           (gsize)l->in_c * l->conv_c <= most;
+           (gsize)l->in_c * l->conv_c <= 512 * 1024;
 }
 
 /* Whether the product is of bf16 pairs as they lie in memory: of the first part of its inputs. */
@@ -209,7 +208,12 @@ static gboolean in_large_tiles(const DcaeLayer *l)
  * Winograd's is the same with normal numbers. In a constant picture the errors of the weights do
  * not average out: it reached 3.7 times as much. And it takes the neighbours of a pixel along,
  * which with mixed magnitudes can be much larger than the pixel's own terms: 17 times. In large
- * tiles all of that is up to 4.4 times as much. */
+ * tiles all of that is up to 4.4 times as much.
+ *
+ * Where transformed inputs and weights are rounded to bf16 each term adds its share to an error
+ * that is to the sum as 4e-3 (stride 2) or 6e-3 to 1; the scale grows by the root of their number
+ * more than the sum does. The worst over a thousand cases was 0.7 of this, with mixed magnitudes
+ * 0.4. */
 static double tolerance(const Check *check, const DcaeLayer *l, CheckFill fill)
 {
     /* Sums of a nearest2's taps are rounded to bf16 weights. */
@@ -228,8 +232,8 @@ static double tolerance(const Check *check, const DcaeLayer *l, CheckFill fill)
  * more, so twice that is allowed. A norm multiplies the sums' error by def.lift. */
 static double relative_tolerance(const Check *check, const DcaeLayer *l, double lift)
 {
-    if (transforms_words(check, l)) /* measured: 3.9e-3 and 6.7e-3 */
-        return lift * (l->stride == 2 ? 5e-3 : 8e-3);
+    if (transforms_words(check, l)) /* worst of a thousand: 3.9e-3 and 7.1e-3 */
+        return lift * (l->stride == 2 ? 5e-3 : 7.6e-3);
     if (check_is_bf16(check)) /* outputs and folded weights, 1.7e-3 each */
         return l->nearest2 ? 3e-3 : 2e-3;
     double terms = (double)l->in_c * l->ksize * l->ksize;
@@ -368,6 +372,7 @@ static void check_form(Check *check, const Form *form, guint h, guint w, CheckFi
     check_tensor_fill(check, k.residual, fill);
     check_tensor_poison(k.out);
     DcaeCpuCall call = case_call(check, &k);
+    call.threads = check_range(check, 0, 4); /* cuts the rows into other tasks */
     check_run(check, &check->build->kernels.kernel[k.layer.kind], &call);
     check_tensor_guards(check, k.out);
     compare(check, &k, fill);
@@ -484,6 +489,9 @@ void check_conv(Check *check)
             forms[f].shuffle == DCAE_SHUFFLE_DOWN || forms[f].shortcut == DCAE_SHORTCUT_DOWN_MEAN;
         for (gsize s = 0; s < G_N_ELEMENTS(sizes); s++)
             check_form(check, &forms[f], sizes[s][0] << even, sizes[s][1] << even, CHECK_NORMAL);
+        /* More tiles than a block has, of whatever size. */
+        if (forms[f].in_c == 72 || forms[f].in_c == 80)
+            check_form(check, &forms[f], 44, 50, CHECK_NORMAL);
         for (CheckFill fill = CHECK_ZERO; fill < CHECK_N_FILLS; fill++)
             check_form(check, &forms[f], 6, 10, fill);
     }

@@ -704,43 +704,6 @@ static DcaeCpuKernels kernels_of(const Way *way)
     return kernels;
 }
 
-typedef struct {
-    guint align, shift;
-} Borders;
-
-static Borders borders_of(const Way *way, const DcaeLayer *layer)
-{
-    const DcaeCpuKernels kernels = kernels_of(way);
-    const DcaeCpuKernel *k = &kernels.kernel[layer->kind];
-    return (Borders){k->row_align ? k->row_align(layer) : 1,
-                     k->row_shift ? k->row_shift(layer) : 0};
-}
-
-/* The shifted borders of a build are borders of its row tiles too. */
-static void test_row_align(void)
-{
-    static const char *const names[] = {"f32-sana", "f32-in"};
-    Way ways[MAX_WAYS];
-    guint n_ways = make_ways(ways), shifted = 0;
-    for (gsize n = 0; n < G_N_ELEMENTS(names); n++) {
-        DcaeModel *model = open_model(names[n]);
-        for (DcaeDirection d = DCAE_ENCODE; d <= DCAE_DECODE; d++) {
-            DcaeProgram *program = model_program(model, d, 2);
-            for (guint i = 0; i < program->n_layers; i++) {
-                for (guint j = 0; j < n_ways; j++) {
-                    Borders own = borders_of(&ways[j], &program->layers[i]);
-                    if (own.shift > 0)
-                        g_assert_cmpuint(own.align % own.shift, ==, 0);
-                    shifted += own.shift > 0;
-                }
-            }
-            dcae_program_free(program);
-        }
-        dcae_model_unref(model);
-    }
-    g_assert_cmpuint(shifted, >, 0);
-}
-
 static DcaeRows rows_of(const DcaeProgram *program, guint value)
 {
     const DcaeValue *v = value != DCAE_NO_VALUE ? &program->values[value] : NULL;
@@ -748,11 +711,14 @@ static DcaeRows rows_of(const DcaeProgram *program, guint value)
 }
 
 /* Bands that the planner takes for as fast as whole frames have a task for each thread. */
-static void check_free_rows(const DcaeProgram *program, const DcaeOp *op, guint threads)
+static void check_free_rows(const DcaeProgram *program, const DcaeOp *op, const Way *way,
+                            guint threads)
 {
-    const DcaeCpuKernels *kernels = dcae_cpu_kernels_get(dcae_cpu_isa(), DCAE_PRECISION_F32);
-    DcaeBackendParams params = {
-        .precision = DCAE_PRECISION_F32, .isa = dcae_cpu_isa(), .threads = threads};
+    const DcaeCpuKernels kernels = kernels_of(way);
+    DcaeBackendParams params = {.precision = way->precision,
+                                .isa = way->isa,
+                                .cpu_kernels = way->cpu_kernels,
+                                .threads = threads};
     DcaeCpuCall call = {.program = program,
                         .op = op,
                         .in = rows_of(program, op->in),
@@ -760,27 +726,30 @@ static void check_free_rows(const DcaeProgram *program, const DcaeOp *op, guint 
                         .threads = threads};
     DcaeTraits traits;
     dcae_cpu_backend.traits(&params, &traits);
-    guint align = traits.row_align(program, op, &params),
-          rows = traits.free_rows(program, op, &params);
+    guint align = traits.row_align(program, op, &params);
+    guint rows = traits.free_rows(program, op, &params);
 
     call.y1 = op->out != DCAE_NO_VALUE ? call.out.h : call.in.h;
-    gsize whole = kernels->kernel[op->kind].n_tasks(&call);
+    gsize whole = kernels.kernel[op->kind].n_tasks(&call);
     g_assert_true(rows % align == 0 || rows >= call.y1);
     call.y1 = MIN(rows, call.y1);
-    g_assert_cmpuint(kernels->kernel[op->kind].n_tasks(&call), >=, MIN(threads, whole));
+    g_assert_cmpuint(kernels.kernel[op->kind].n_tasks(&call), >=, MIN(threads, whole));
 }
 
 static void test_free_rows(void)
 {
-    static const char *const names[] = {"f32-sana", "f32-in"};
+    static const char *const names[] = {"f32-sana", "f32-in", "wide-72-conv", "wide-160"};
     static const guint threads[] = {1, 2, 3, 16, 256};
+    Way ways[MAX_WAYS];
+    guint n_ways = make_ways(ways);
     for (gsize n = 0; n < G_N_ELEMENTS(names); n++) {
         DcaeModel *model = open_model(names[n]);
         for (DcaeDirection d = DCAE_ENCODE; d <= DCAE_DECODE; d++) {
             DcaeProgram *program = model_program(model, d, 9);
             for (guint i = 0; i < program->n_ops; i++)
-                for (gsize t = 0; t < G_N_ELEMENTS(threads); t++)
-                    check_free_rows(program, &program->ops[i], threads[t]);
+                for (gsize t = 0; t < n_ways * G_N_ELEMENTS(threads); t++)
+                    check_free_rows(program, &program->ops[i], &ways[t % n_ways],
+                                    threads[t / n_ways]);
             dcae_program_free(program);
         }
         dcae_model_unref(model);
@@ -842,7 +811,6 @@ int main(int argc, char **argv)
     g_test_add_func("/ops/cancel", test_cancel);
     g_test_add_func("/ops/prepare", test_prepare);
     g_test_add_func("/ops/probe", test_probe);
-    g_test_add_func("/ops/row-align", test_row_align);
     g_test_add_func("/ops/free-rows", test_free_rows);
     g_test_add_func("/ops/pool", test_pool);
     return g_test_run();

@@ -15,7 +15,7 @@
 
 #define WINO_IN 9        /* most inputs of a tile in one direction */
 #define WINO_PRODUCTS 9  /* most products of a tile in one direction */
-#define WINO_C_BLOCK 256 /* most input channels of a matrix product */
+#define WINO_C_BLOCK 256 /* most words of input channels of a matrix product */
 #define WINO_RING_C 64   /* channels that are transformed together */
 #define WINO_MIN_C 16    /* fewer channels gain nothing */
 #define WINO_NARROW 64   /* up to so many channels LARGE gains too little for its error */
@@ -66,8 +66,8 @@
  *                                                        0, ±1, ½      3.8e-6  1.7e-6
  *
  * Those whose transformed inputs and weights are rounded to bf16, at 256 channels; without a
- * transform it would be 1.7e-3, 2.0e-3. PLAIN so rounded is a tenth of the time faster than WORDS,
- * but takes narrow networks that are made to use it above an error of 1e-2:
+ * transform it would be 1.7e-3, 2.0e-3. PLAIN so rounded takes a tenth less time than WORDS, but
+ * with it narrow networks would exceed the 1e-2 that bf16 promises:
  *
  *   WORDS  ±⅜, ±1¼          6.2e-3  2.3e-3        2 outputs of 0, ±1   4.0e-3  2.5e-3
  *          ±½, ±1½          7.2e-3  2.7e-3        PLAIN                1.2e-2  4.4e-3
@@ -90,7 +90,7 @@ typedef struct {
      * that is still needed. */
     size_t first_v;
     size_t max_weights; /* most transformed weights; above, they cost more memory than the
-                          small pictures that such layers see are worth */
+                           small pictures that such layers see are worth */
     double weight[WINO_PRODUCTS][3]; /* taps -> u */
 } WinoForm;
 
@@ -148,7 +148,7 @@ static const WinoForm wino_forms[] = {
          .n_products = 5,
          .products = {{0, 0, 0, 0}, {1, 1, 1, 0}, {2, 2, 2, 0}, {3, 3, 3, 0}, {4, 4, 4, 0}},
          .first_v = 1,
-         .max_weights = 25 * 512 * 512,
+         .max_weights = 25 * 512 * 1024,
          .weight = {{-256.0 / 273, -96.0 / 273, -36.0 / 273},
                     {256.0 / 273, -96.0 / 273, 36.0 / 273},
                     {128.0 / 455, 160.0 / 455, 200.0 / 455},
