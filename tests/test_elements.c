@@ -1697,8 +1697,7 @@ GST_START_TEST(test_two_elements_share_the_packed_weights)
     GstBuffer *out[2];
 
     for (guint i = 0; i < 2; i++) {
-        h[i] = harness_new("dcaeenc", &bus[i]);
-        g_object_set(h[i]->element, "threads", 1, NULL);
+        h[i] = harness_new("dcaeenc threads=1", &bus[i]);
         gst_harness_set_src_caps_str(h[i], RAW_CAPS("RGB"));
         gst_harness_push(h[i], picture("RGB", W, H, 0));
         out[i] = pull(h[i]);
